@@ -1,0 +1,108 @@
+package sinks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/pipeline"
+	"sluice/pipeline/component"
+)
+
+// Sink delivers alerts to one configured place.
+type Sink interface {
+	// Name is the sink's name in the configuration.
+	Name() string
+
+	// Alerts delivers a batch, in order. nil means that all of it is delivered
+	// as durably as the sink's configuration asks. A *RejectedError names the
+	// alerts that the place will never take; all others of the batch are
+	// delivered. After any other error the caller waits and gives the same
+	// batch again: part of it may have been delivered, so the UUIDs in it
+	// must let the receiver drop repeats. The sink keeps nothing of the batch
+	// after it returns. It is called from one goroutine at a time.
+	Alerts(ctx context.Context, alerts []pipeline.Alert) error
+
+	// Stats returns a snapshot. It may be called at any time, from any goroutine.
+	Stats() Stats
+
+	// Close flushes and frees what the sink holds, after the last Alerts.
+	Close() error
+}
+
+// Reopener is a Sink that holds a file which others may rename: Reopen closes
+// it and opens its path again, as SIGHUP asks. It may be called from any goroutine.
+type Reopener interface {
+	Reopen() error
+}
+
+// Stats is what a sink has done so far.
+type Stats struct {
+	Alerts, Decisions, Bytes uint64
+	Errors                   uint64 // calls of Alerts that failed
+	Rejected                 uint64 // alerts that the place refused for good
+}
+
+// RejectedError says that some alerts of a batch will never be delivered, so
+// that trying again is in vain: they are for the dead letters.
+type RejectedError struct {
+	// Alerts are their indexes in the batch, ascending.
+	Alerts []int
+	// Reason is why.
+	Reason error
+}
+
+// Error counts the alerts and gives the reason.
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("%d alerts refused for good: %v", len(e.Alerts), e.Reason)
+}
+
+// Unwrap returns the reason.
+func (e *RejectedError) Unwrap() error { return e.Reason }
+
+// Retryable tells whether the batch that gave err should be given again.
+func Retryable(err error) bool {
+	var rejected *RejectedError
+	return err != nil && !errors.As(err, &rejected)
+}
+
+// Env is what the program lends to a sink. The zero value works.
+type Env struct {
+	// Log gets what the person on call should know; nil discards.
+	Log *slog.Logger
+	// Stdout is where sinks that write to "-" write; os.Stdout when nil.
+	Stdout io.Writer
+}
+
+// Complete returns the environment with its defaults filled in.
+func (e Env) Complete() Env {
+	if e.Log == nil {
+		e.Log = slog.New(slog.DiscardHandler)
+	}
+	if e.Stdout == nil {
+		e.Stdout = os.Stdout
+	}
+	return e
+}
+
+// Kind declares a kind of sink with its configuration C; see component.Kind.
+type Kind[C any] = component.Kind[C, Env, Sink]
+
+// registry is filled by blank imports before main runs and only read after that.
+var registry = component.Registry[Env, Sink]{Noun: "sink"}
+
+// Register makes a kind known. Call it from an init that does nothing else.
+func Register[C any](k Kind[C]) { component.Register(&registry, k) }
+
+// New makes the sink that a configuration mapping describes: its type, its
+// name (the type when absent) and the keys of its kind. Errors are
+// *component.ConfigError where the mapping is at fault.
+func New(node ast.Node, env Env) (Sink, error) { return registry.New(node, env.Complete()) }
+
+// Kinds describes the kinds known, sorted by type.
+func Kinds() []component.Info { return registry.Kinds() }
