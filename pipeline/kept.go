@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"maps"
 	"strings"
 	"time"
 	"unsafe"
@@ -206,7 +205,7 @@ func (a *KeptArena) Keep(ev *Event, set *KeepSet) *Kept {
 		}
 	}
 	if set.Unmarshaled || set.Whole {
-		k.Unmarshaled = maps.Clone(ev.Unmarshaled)
+		k.Unmarshaled, _ = cloneValue(ev.Unmarshaled).(map[string]any)
 	}
 	return k
 }
@@ -236,3 +235,40 @@ func (a *KeptArena) Poison() {
 }
 
 func aliasString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// cloneValue copies what UnmarshalJSON and kin make, strings included, which
+// may alias the line.
+func cloneValue(v any) any {
+	switch v := v.(type) {
+	case string:
+		return strings.Clone(v)
+	case map[string]any:
+		if v == nil {
+			return nil
+		}
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			out[strings.Clone(k)] = cloneValue(e)
+		}
+		return out
+	case map[string]string:
+		out := make(map[string]string, len(v))
+		for k, e := range v {
+			out[strings.Clone(k)] = strings.Clone(e)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = cloneValue(e)
+		}
+		return out
+	case []string:
+		out := make([]string, len(v))
+		for i, e := range v {
+			out[i] = strings.Clone(e)
+		}
+		return out
+	}
+	return v
+}

@@ -1,0 +1,431 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Worker runs the stateless part of the graph on one batch at a time: decode,
+// parse, enrich and match. Each worker goroutine has its own.
+type Worker interface {
+	// Work reads b.Records and fills b.Pours, b.Steps and b.Stats. It calls
+	// turn.Wait before it touches what belongs to the partition (its stashes).
+	Work(b *Batch, turn *Turn)
+}
+
+// Shard owns the buckets of the keys that are routed to it. One goroutine uses it.
+type Shard interface {
+	// Apply pours in order, interleaved with the clock's steps by their
+	// lines, and appends the overflows, in order, to out.
+	Apply(partition Partition, steps []ClockStep, pours []*Pour, out []Overflow) []Overflow
+}
+
+// Alerter turns overflows into alerts.
+type Alerter interface {
+	// Alert builds the alert of an overflow and runs the postoverflow
+	// parsers on it. It may wait for look-ups; many goroutines call it.
+	// A nil alert means that there is none, and why was counted.
+	Alert(ctx context.Context, o *Overflow) *RuntimeAlert
+	// Repour matches an alert against the scenarios that take alerts. Only
+	// one goroutine calls it, in order.
+	Repour(alert *RuntimeAlert, o *Overflow, arena *KeptArena, out []Pour) []Pour
+}
+
+// Outcome is what the graph hands on when a batch is through.
+type Outcome struct {
+	Partition Partition
+	// Next is the offset after the batch's last record.
+	Next int64
+	// Alerts holds every overflow that became an alert, the whitelisted
+	// included, sorted by (cause, scenario, depth, ordinal).
+	Alerts []*RuntimeAlert
+	Stats  BatchStats
+	// Clock is the partition's clock after the batch.
+	Clock time.Time
+	// HighWatermark is RecordBatch's.
+	HighWatermark int64
+}
+
+// Options configure a Graph.
+type Options struct {
+	Workers int // goroutines that parse; at least 1
+	Shards  int // goroutines that detect; at least 1
+	// BatchRecords cuts the sources' batches, so that work spreads; 512 when 0.
+	BatchRecords int
+	// QueueBatches bounds the batches on their way to each step; 4 per worker when 0.
+	QueueBatches int
+	// LookUps bounds the alerts that wait for look-ups at once; 64 when 0.
+	LookUps int
+	// MaxDepth bounds how often an alert's consequences are poured again; 5 when 0.
+	MaxDepth int32
+	// AlertLane says that some scenario takes alerts (Pour.AlertLane).
+	AlertLane bool
+	// Poison overwrites every batch's arena when it is recycled: for tests.
+	Poison bool
+
+	NewWorker func() Worker
+	// NewShard makes shard i of the shuffle; the alert lane, which orders
+	// reprocessed alerts among the pours of the scenarios that take them, is shard Shards.
+	NewShard func(i int) Shard
+	Alerter  Alerter
+	// Deliver gets every batch's outcome, in the order in which batches
+	// entered. An error stops the graph.
+	Deliver func(ctx context.Context, out *Outcome) error
+}
+
+// ErrStopped is Emit's error when the graph takes nothing any more.
+var ErrStopped = errors.New("the graph has stopped")
+
+// Graph carries batches from Emit to Deliver: parallel workers, put back in
+// order by the sequencer, then shards, then alerts.
+//
+//	Emit ─► work ─► workers ─┐
+//	   └──► order ──────────►sequencer ─► shards ─► collector ─► alert lane ─► Deliver
+//
+// Order: batches leave every step in the order in which they entered (Seq).
+type Graph struct {
+	opts Options
+
+	emitMu  sync.Mutex
+	seq     uint64
+	tickets map[Partition]*ticket // the last batch of each partition; under emitMu
+	closed  bool
+
+	work  chan *flight
+	order chan *flight // to the sequencer
+	done  chan *flight // to the collector
+	tail  chan *flight // to the alert lane
+	tasks []chan *flight
+
+	stopped chan struct{} // closed when Run returns
+	pool    sync.Pool
+}
+
+// flight is a batch with what the graph needs to know of it.
+type flight struct {
+	Batch
+	prev   *ticket // of the partition's batch before
+	ticket *ticket
+	worked chan struct{} // a worker is finished with it
+
+	shardPours [][]*Pour // by shard; the last is the alert lane's
+	overflows  [][]Overflow
+	applied    sync.WaitGroup // shards that have yet to apply it
+	pending    []*pendingAlert
+	share      *shared
+	next       int64
+}
+
+// ticket orders the batches of one partition.
+type ticket struct {
+	sequenced chan struct{} // closed when clock is set
+	clock     time.Time     // the partition's clock after the batch
+}
+
+// shared counts the batches that were cut from one RecordBatch.
+type shared struct {
+	mu      sync.Mutex
+	left    int
+	release func()
+}
+
+func (s *shared) done() {
+	s.mu.Lock()
+	s.left--
+	last := s.left == 0
+	s.mu.Unlock()
+	if last && s.release != nil {
+		s.release()
+	}
+}
+
+// Turn lets a worker wait until all earlier batches of the partition are
+// parsed, for what depends on order before the shuffle: the stashes.
+type Turn struct {
+	ctx  context.Context
+	prev *ticket
+}
+
+// Wait blocks until it is the batch's turn and returns the partition's clock
+// before the batch. It is false when the graph stops instead.
+func (t *Turn) Wait() (clock time.Time, ok bool) {
+	if t.prev == nil {
+		return time.Time{}, true
+	}
+	select {
+	case <-t.prev.sequenced:
+		return t.prev.clock, true
+	case <-t.ctx.Done():
+		return time.Time{}, false
+	}
+}
+
+// NewGraph checks the options and returns a graph; Run starts it.
+func NewGraph(opts Options) (*Graph, error) {
+	if opts.Workers < 1 || opts.Shards < 1 {
+		return nil, fmt.Errorf("graph: workers and shards must be at least 1, not %d and %d", opts.Workers, opts.Shards)
+	}
+	if opts.BatchRecords == 0 {
+		opts.BatchRecords = 512
+	}
+	if opts.QueueBatches == 0 {
+		opts.QueueBatches = 4 * opts.Workers
+	}
+	if opts.LookUps == 0 {
+		opts.LookUps = 64
+	}
+	if opts.MaxDepth == 0 {
+		opts.MaxDepth = 5
+	}
+	g := &Graph{
+		opts:    opts,
+		tickets: make(map[Partition]*ticket),
+		work:    make(chan *flight, opts.QueueBatches),
+		order:   make(chan *flight, opts.QueueBatches+opts.Workers),
+		done:    make(chan *flight, opts.QueueBatches),
+		tail:    make(chan *flight, opts.QueueBatches),
+		stopped: make(chan struct{}),
+	}
+	for range opts.Shards {
+		g.tasks = append(g.tasks, make(chan *flight, opts.QueueBatches))
+	}
+	return g, nil
+}
+
+// Emit takes a batch from a source: records of one partition, in order. It
+// blocks while the graph is full. Batches of one partition must not be
+// emitted concurrently. The graph calls rb.Release when it is through.
+func (g *Graph) Emit(ctx context.Context, rb *RecordBatch) error {
+	if len(rb.Records) == 0 {
+		if rb.Release != nil {
+			rb.Release()
+		}
+		return nil
+	}
+	n := g.opts.BatchRecords
+	share := &shared{left: (len(rb.Records) + n - 1) / n, release: rb.Release}
+	for start := 0; start < len(rb.Records); start += n {
+		part := *rb
+		part.Records = rb.Records[start:min(start+n, len(rb.Records))]
+		if err := g.emit(ctx, &part, share); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error {
+	g.emitMu.Lock()
+	defer g.emitMu.Unlock()
+	if g.closed {
+		return ErrStopped
+	}
+	f := g.newFlight()
+	f.Seq = g.seq
+	f.Records, f.share = rb, share
+	f.next = rb.Records[len(rb.Records)-1].Offset + 1
+	f.prev = g.tickets[rb.Partition]
+	f.ticket = &ticket{sequenced: make(chan struct{})}
+	// Both queues take the batch under the lock, so that workers start
+	// batches in the order in which the sequencer waits for them: the oldest
+	// unfinished batch is always being worked on, and Turn.Wait cannot deadlock.
+	t := f.ticket
+	select {
+	case g.work <- f:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-g.stopped:
+		return ErrStopped
+	}
+	g.seq++
+	g.tickets[rb.Partition] = t
+	select { // no way back now: a batch that is worked on must be sequenced
+	case g.order <- f:
+	case <-g.stopped:
+		return ErrStopped
+	}
+	return nil
+}
+
+// Close says that no batch will be emitted any more. Run returns when
+// everything emitted before was delivered.
+func (g *Graph) Close() {
+	g.emitMu.Lock()
+	defer g.emitMu.Unlock()
+	if !g.closed {
+		g.closed = true
+		close(g.work)
+		close(g.order)
+	}
+}
+
+// Run runs the graph until Close and the end of what was emitted, until ctx
+// is cancelled, or until Deliver fails.
+func (g *Graph) Run(ctx context.Context) error {
+	defer close(g.stopped)
+	eg, ctx := errgroup.WithContext(ctx)
+	for range g.opts.Workers {
+		w := g.opts.NewWorker()
+		eg.Go(func() error { return g.runWorker(ctx, w) })
+	}
+	eg.Go(func() error { return g.runSequencer(ctx) })
+	for i, tasks := range g.tasks {
+		shard := g.opts.NewShard(i)
+		eg.Go(func() error { return g.runShard(ctx, i, shard, tasks) })
+	}
+	eg.Go(func() error { return g.runCollector(ctx) })
+	lane := &alertLane{g: g}
+	if g.opts.AlertLane {
+		lane.shard = g.opts.NewShard(g.opts.Shards)
+	}
+	eg.Go(func() error { return g.runTail(ctx, lane) })
+	return eg.Wait()
+}
+
+func (g *Graph) runWorker(ctx context.Context, w Worker) error {
+	for {
+		f, err := receive(ctx, g.work)
+		if f == nil {
+			return err
+		}
+		w.Work(&f.Batch, &Turn{ctx, f.prev})
+		close(f.worked)
+	}
+}
+
+// runSequencer puts batches back in order, moves the partition's clock and
+// deals the pours to the shards.
+func (g *Graph) runSequencer(ctx context.Context) error {
+	defer func() {
+		for _, t := range g.tasks {
+			close(t)
+		}
+		close(g.done)
+	}()
+	for {
+		f, err := receive(ctx, g.order)
+		if f == nil {
+			return err
+		}
+		select {
+		case <-f.worked:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		f.advanceClock()
+		close(f.ticket.sequenced)
+		f.deal(g.opts.Shards)
+		f.applied.Add(g.opts.Shards)
+		for _, t := range g.tasks {
+			if err := send(ctx, t, f); err != nil {
+				return err
+			}
+		}
+		if err := send(ctx, g.done, f); err != nil {
+			return err
+		}
+	}
+}
+
+// advanceClock drops the batch's steps that do not pass the partition's clock.
+func (f *flight) advanceClock() {
+	var clock time.Time
+	if f.prev != nil {
+		clock = f.prev.clock
+		f.prev = nil // let the chain of tickets go
+	}
+	steps := f.Steps[:0]
+	for _, s := range f.Steps {
+		if s.Clock.After(clock) {
+			clock = s.Clock
+			steps = append(steps, s)
+		}
+	}
+	f.Steps = steps
+	f.ticket.clock = clock
+}
+
+func (f *flight) deal(shards int) {
+	for i := range f.Pours {
+		p := &f.Pours[i]
+		shard := shards
+		if !p.AlertLane {
+			shard = int(p.Route % uint64(shards))
+		}
+		f.shardPours[shard] = append(f.shardPours[shard], p)
+	}
+}
+
+func (g *Graph) runShard(ctx context.Context, i int, shard Shard, tasks <-chan *flight) error {
+	for {
+		f, err := receive(ctx, tasks)
+		if f == nil {
+			return err
+		}
+		f.overflows[i] = shard.Apply(f.Records.Partition, f.Steps, f.shardPours[i], f.overflows[i][:0])
+		f.applied.Done()
+	}
+}
+
+// receive returns nil and no error when the channel is closed.
+func receive(ctx context.Context, c <-chan *flight) (*flight, error) {
+	select {
+	case f, ok := <-c:
+		if !ok {
+			return nil, nil
+		}
+		return f, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func send(ctx context.Context, c chan<- *flight, f *flight) error {
+	select {
+	case c <- f:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *Graph) newFlight() *flight {
+	f, _ := g.pool.Get().(*flight)
+	if f == nil {
+		f = &flight{
+			shardPours: make([][]*Pour, g.opts.Shards+1),
+			overflows:  make([][]Overflow, g.opts.Shards),
+		}
+	}
+	f.worked = make(chan struct{})
+	return f
+}
+
+// recycle ends a batch's life: whatever outlived it was copied.
+func (g *Graph) recycle(f *flight) {
+	f.share.done()
+	f.share, f.Records, f.ticket, f.prev = nil, nil, nil, nil
+	if g.opts.Poison {
+		f.Arena.Poison()
+	}
+	f.Arena.Reset()
+	clear(f.Pours)
+	f.Pours, f.Steps = f.Pours[:0], f.Steps[:0]
+	for i := range f.shardPours {
+		clear(f.shardPours[i])
+		f.shardPours[i] = f.shardPours[i][:0]
+	}
+	for i := range f.overflows {
+		clear(f.overflows[i])
+		f.overflows[i] = f.overflows[i][:0]
+	}
+	clear(f.pending)
+	f.pending = f.pending[:0]
+	f.Stats = BatchStats{}
+	g.pool.Put(f)
+}
