@@ -67,7 +67,11 @@ func Decode(node ast.Node, config any) error {
 			return err
 		}
 		if err := yaml.NodeToValue(node, config, yaml.Strict()); err != nil {
-			return fromYAML(err)
+			e := fromYAML(err)
+			if e.Line == 0 {
+				return errorAt(refused(node, reflect.TypeOf(config)), e.Message, "")
+			}
+			return e
 		}
 	}
 	v, ok := config.(interface{ Validate() error })
@@ -169,7 +173,7 @@ func errorAt(node ast.Node, message, suggestion string) *ConfigError {
 }
 
 // fromYAML turns an error of the YAML library into ours, without its colours and source excerpt.
-func fromYAML(err error) error {
+func fromYAML(err error) *ConfigError {
 	var y yaml.Error
 	if !errors.As(err, &y) {
 		return &ConfigError{Message: err.Error()}

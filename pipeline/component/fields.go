@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 )
 
@@ -59,6 +60,25 @@ func unknownKey(v *ast.MappingValueNode, key string, fields map[string]reflect.T
 	}
 	slices.Sort(names)
 	return errorAt(v.Key, fmt.Sprintf("unknown key %q; known here are %s", key, strings.Join(names, ", ")), Nearest(key, names))
+}
+
+// refused returns the deepest node that does not decode into its field: the
+// YAML library gives no place to the errors of types that decode themselves.
+func refused(node ast.Node, t reflect.Type) ast.Node {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	m := mapping(node)
+	if t.Kind() != reflect.Struct || m == nil || customDecoding(t) {
+		return node
+	}
+	fields := fieldsOf(t)
+	for _, v := range m.Values {
+		if ft, ok := fields[keyName(v)]; ok && yaml.NodeToValue(v.Value, reflect.New(ft).Interface()) != nil {
+			return refused(v.Value, ft)
+		}
+	}
+	return node
 }
 
 func customDecoding(t reflect.Type) bool {
