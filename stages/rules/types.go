@@ -163,6 +163,9 @@ type Set struct {
 	Data []DataFile
 	// Skipped are the rules left out because they are broken and strict is off.
 	Skipped []error
+	// Items are the files that were selected, by kind and in the order in
+	// which they run; the collections among them are those that were followed.
+	Items []Item
 }
 
 // DataFile is a data: entry with the place where its file was found.
