@@ -54,6 +54,30 @@ type BatchStats struct {
 	Errors map[string]uint64
 }
 
+// CountError counts one line or record that could not be used, by reason.
+func (s *BatchStats) CountError(reason string) {
+	if s.Errors == nil {
+		s.Errors = make(map[string]uint64)
+	}
+	s.Errors[reason]++
+}
+
+// Add adds another batch's counts.
+func (s *BatchStats) Add(o *BatchStats) {
+	s.Lines += o.Lines
+	s.Parsed += o.Parsed
+	s.Unparsed += o.Unparsed
+	s.Whitelisted += o.Whitelisted
+	s.Undecodable += o.Undecodable
+	s.Poured += o.Poured
+	for reason, n := range o.Errors {
+		if s.Errors == nil {
+			s.Errors = make(map[string]uint64)
+		}
+		s.Errors[reason] += n
+	}
+}
+
 // Overflow is a bucket that overflowed, on its way to become an alert. It
 // owns all it points to.
 type Overflow struct {

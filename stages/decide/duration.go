@@ -1,0 +1,29 @@
+package decide
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseDuration reads a Go duration that may begin with days, such as 4h, 7d or 1d12h.
+func ParseDuration(s string) (time.Duration, error) {
+	var days time.Duration
+	rest := s
+	if n, after, ok := strings.Cut(s, "d"); ok {
+		d, err := strconv.ParseFloat(n, 64)
+		if err != nil || d < 0 || d > 36500 {
+			return 0, fmt.Errorf("duration %q: %q is not a number of days", s, n)
+		}
+		days, rest = time.Duration(d*24*float64(time.Hour)), after
+		if rest == "" {
+			return days, nil
+		}
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil {
+		return 0, fmt.Errorf("duration %q: want something like 4h, 30m or 7d", s)
+	}
+	return days + d, nil
+}
