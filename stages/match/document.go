@@ -1,0 +1,210 @@
+package match
+
+import (
+	"errors"
+	"strings"
+
+	"sluice/pipeline"
+	"sluice/stages/expression"
+	"sluice/stages/rules"
+)
+
+// document is a compiled scenario document.
+type document struct {
+	filter   *expression.Program // nil when the document did not compile
+	groupBy  *value              // nil without a groupby: one bucket for all (FIDELITY 21)
+	distinct *value              // nil without, and for triggers (FIDELITY 19)
+	scope    *value
+	cancelOn *expression.Program // nil without, and for triggers (FIDELITY 19)
+	route    route
+	// consumer: see Matcher.Consumer.
+	consumer bool
+	// writes: running the document may change the event, so one that was kept before is out of date.
+	writes bool
+	// afterWriter: a document before this one may write fields that the index and the memos read.
+	afterWriter bool
+}
+
+// docCompiler compiles documents in their order. The hub repeats most of its
+// expressions many times: equal texts share a program.
+type docCompiler struct {
+	compiler *expression.Compiler
+	schema   *pipeline.Schema
+	programs map[string]*expression.Program
+	// fieldsWritten: a document compiled so far may write fields, see compileText.
+	fieldsWritten bool
+}
+
+func newDocCompiler(o Options) *docCompiler {
+	return &docCompiler{compiler: o.Compiler, schema: o.Schema, programs: make(map[string]*expression.Program)}
+}
+
+// compile fills d from the scenario; on an error d stays without a filter.
+func (c *docCompiler) compile(d *document, sc *rules.Scenario) *Error {
+	fail := func(part string, t rules.Text, err error) *Error {
+		pos := t.Pos
+		if pos.Line == 0 {
+			pos = sc.Pos
+		}
+		return &Error{Part: part, Pos: pos, Err: err}
+	}
+	if strings.TrimSpace(sc.Filter.Value) == "" {
+		return fail("filter", sc.Filter, errors.New("a scenario needs a filter"))
+	}
+	if err := checkScope(sc); err != nil {
+		return fail("scope", sc.ScopeExpr, err)
+	}
+	d.afterWriter = c.fieldsWritten
+	filter, err := c.program(sc.Filter.Value)
+	if err != nil {
+		return fail("filter", sc.Filter, err)
+	}
+	used := []*expression.Program{filter}
+
+	compileValue := func(part string, t rules.Text, into **value) *Error {
+		if strings.TrimSpace(t.Value) == "" {
+			return nil
+		}
+		p, err := c.program(t.Value)
+		if err != nil {
+			return fail(part, t, err)
+		}
+		used = append(used, p)
+		*into = newValue(p, t.Value, c.schema)
+		return nil
+	}
+	if e := compileValue("groupby", sc.GroupBy, &d.groupBy); e != nil {
+		return e
+	}
+	if e := compileValue("scope", sc.ScopeExpr, &d.scope); e != nil {
+		return e
+	}
+	var unused *value // a trigger's distinct has to compile, but never runs
+	distinct := &d.distinct
+	if sc.Type == "trigger" {
+		distinct = &unused
+	}
+	if e := compileValue("distinct", sc.Distinct, distinct); e != nil {
+		return e
+	}
+	if strings.TrimSpace(sc.CancelOn.Value) != "" {
+		p, err := c.program(sc.CancelOn.Value)
+		if err != nil {
+			return fail("cancel_on", sc.CancelOn, err)
+		}
+		if sc.Type != "trigger" {
+			d.cancelOn = p
+			used = append(used, p)
+		}
+	}
+	for _, p := range used {
+		if a := p.Analysis(); a.Writes {
+			d.writes = true
+			c.fieldsWritten = c.fieldsWritten || writesFields(p)
+		}
+	}
+	d.filter = filter
+	return nil
+}
+
+// program compiles an expression once for each text. Shared sub-expressions
+// may use the event's memos only as long as nothing changes the event's
+// fields; behind a document that does, expressions go without.
+func (c *docCompiler) program(src string) (*expression.Program, error) {
+	key := src
+	compile := c.compiler.Compile
+	if f, ok := any(c.compiler).(interface {
+		CompileFilter(string) (*expression.Program, error)
+	}); ok {
+		compile = f.CompileFilter
+	}
+	if c.fieldsWritten {
+		key = "\x00" + src
+		compile = c.compiler.Compile
+	}
+	if p, ok := c.programs[key]; ok {
+		return p, nil
+	}
+	p, err := compile(src)
+	if err != nil {
+		return nil, err
+	}
+	c.programs[key] = p
+	return p, nil
+}
+
+// writesFields tells whether a program that writes may write more than
+// evt.Unmarshaled: it hands a whole namespace to a function or calls a setter.
+func writesFields(p *expression.Program) bool {
+	return p.Analysis().ReadsWhole || strings.Contains(p.Source(), "evt.Set") || strings.Contains(p.Source(), "evt?.Set")
+}
+
+// checkScope applies CrowdSec's rules: scope Ip takes no expression, Range
+// may have one, any other needs one.
+func checkScope(sc *rules.Scenario) error {
+	has := strings.TrimSpace(sc.ScopeExpr.Value) != ""
+	switch sc.ScopeType {
+	case "", "Ip":
+		if has {
+			return errors.New("scope Ip takes its value from evt.Meta.source_ip and allows no expression; remove it or name another type")
+		}
+	case "Range":
+	default:
+		if !has {
+			return errors.New("scope " + sc.ScopeType + " needs an expression that gives its value")
+		}
+	}
+	return nil
+}
+
+// markConsumers decides which documents can take alerts. Documents of equal
+// name and filter share their buckets (FIDELITY 14) and so must agree.
+func (c *docCompiler) markConsumers(docs []document, scenarios []*rules.Scenario) {
+	consumers := make(map[groupID]bool)
+	for i := range docs {
+		if docs[i].filter != nil && c.takesAlerts(docs[i].filter) {
+			consumers[groupOf(scenarios[i])] = true
+		}
+	}
+	for i := range docs {
+		docs[i].consumer = consumers[groupOf(scenarios[i])]
+	}
+}
+
+// takesAlerts tells whether a filter asks for alerts, or is true on an event
+// that is an alert and has no fields.
+func (c *docCompiler) takesAlerts(filter *expression.Program) bool {
+	a := filter.Analysis()
+	switch {
+	case a.ConstFalse:
+		return false
+	case a.Overflow:
+		return true
+	case !holdsWhenEmpty(a.Conjuncts):
+		return false
+	case a.Outside:
+		return true // it cannot be asked while rules are compiled
+	}
+	ev := pipeline.NewEvent(c.schema)
+	ev.Type = pipeline.OverflowEvent
+	ev.Overflow = &pipeline.RuntimeAlert{}
+	ok, err := filter.Bool(&expression.Context{Event: ev})
+	return ok && err == nil
+}
+
+// holdsWhenEmpty tells whether the conditions on bare fields hold on an event without any.
+func holdsWhenEmpty(conjuncts []expression.Conjunct) bool {
+	for _, cj := range conjuncts {
+		if cj.Operand.Memo >= 0 {
+			continue
+		}
+		holds := false
+		for _, l := range cj.Literals {
+			holds = holds || l == ""
+		}
+		if !holds {
+			return false
+		}
+	}
+	return true
+}
