@@ -40,71 +40,69 @@ func newDocCompiler(o Options) *docCompiler {
 }
 
 // compile fills d from the scenario; on an error d stays without a filter.
-func (c *docCompiler) compile(d *document, sc *rules.Scenario) *Error {
-	fail := func(part string, t rules.Text, err error) *Error {
-		pos := t.Pos
-		if pos.Line == 0 {
-			pos = sc.Pos
-		}
-		return &Error{Part: part, Pos: pos, Err: err}
-	}
-	if strings.TrimSpace(sc.Filter.Value) == "" {
-		return fail("filter", sc.Filter, errors.New("a scenario needs a filter"))
-	}
-	if err := checkScope(sc); err != nil {
-		return fail("scope", sc.ScopeExpr, err)
-	}
-	d.afterWriter = c.fieldsWritten
-	filter, err := c.program(sc.Filter.Value)
-	if err != nil {
-		return fail("filter", sc.Filter, err)
-	}
-	used := []*expression.Program{filter}
-
-	compileValue := func(part string, t rules.Text, into **value) *Error {
+func (c *docCompiler) compile(d *document, sc *rules.Scenario) error {
+	var used []*expression.Program
+	compile := func(part string, t rules.Text) (*expression.Program, error) {
 		if strings.TrimSpace(t.Value) == "" {
-			return nil
+			return nil, nil
 		}
 		p, err := c.program(t.Value)
 		if err != nil {
-			return fail(part, t, err)
+			return nil, compileError(sc, part, t, err)
 		}
 		used = append(used, p)
-		*into = newValue(p, t.Value, c.schema)
-		return nil
+		return p, nil
 	}
-	if e := compileValue("groupby", sc.GroupBy, &d.groupBy); e != nil {
-		return e
-	}
-	if e := compileValue("scope", sc.ScopeExpr, &d.scope); e != nil {
-		return e
-	}
-	var unused *value // a trigger's distinct has to compile, but never runs
-	distinct := &d.distinct
-	if sc.Type == "trigger" {
-		distinct = &unused
-	}
-	if e := compileValue("distinct", sc.Distinct, distinct); e != nil {
-		return e
-	}
-	if strings.TrimSpace(sc.CancelOn.Value) != "" {
-		p, err := c.program(sc.CancelOn.Value)
-		if err != nil {
-			return fail("cancel_on", sc.CancelOn, err)
+	compileValue := func(part string, t rules.Text) (*value, error) {
+		p, err := compile(part, t)
+		if p == nil {
+			return nil, err
 		}
-		if sc.Type != "trigger" {
-			d.cancelOn = p
-			used = append(used, p)
-		}
+		return newValue(p, t.Value, c.schema), nil
+	}
+
+	d.afterWriter = c.fieldsWritten
+	filter, err := compile("filter", sc.Filter)
+	if err != nil {
+		return err
+	}
+	if filter == nil {
+		return rules.NewError(sc.Pos, sc.Name, "the scenario has no filter", "")
+	}
+	if d.groupBy, err = compileValue("groupby", sc.GroupBy); err != nil {
+		return err
+	}
+	if d.scope, err = compileValue("scope", sc.ScopeExpr); err != nil {
+		return err
+	}
+	running := len(used)
+	if d.distinct, err = compileValue("distinct", sc.Distinct); err != nil {
+		return err
+	}
+	if d.cancelOn, err = compile("cancel_on", sc.CancelOn); err != nil {
+		return err
+	}
+	if sc.Type == "trigger" { // it has to compile, but never runs (FIDELITY 19)
+		d.distinct, d.cancelOn = nil, nil
+		used = used[:running]
 	}
 	for _, p := range used {
-		if a := p.Analysis(); a.Writes {
+		if p.Analysis().Writes {
 			d.writes = true
 			c.fieldsWritten = c.fieldsWritten || writesFields(p)
 		}
 	}
 	d.filter = filter
 	return nil
+}
+
+// compileError places an expression's error in the rule file.
+func compileError(sc *rules.Scenario, part string, t rules.Text, err error) error {
+	var e *expression.Error
+	if errors.As(err, &e) {
+		return rules.NewError(t.At(e.Line, e.Column), sc.Name, part+": "+e.Message, e.Suggestion)
+	}
+	return rules.NewError(t.Pos, sc.Name, part+": "+err.Error(), "")
 }
 
 // program compiles an expression once for each text. Shared sub-expressions
@@ -137,24 +135,6 @@ func (c *docCompiler) program(src string) (*expression.Program, error) {
 // evt.Unmarshaled: it hands a whole namespace to a function or calls a setter.
 func writesFields(p *expression.Program) bool {
 	return p.Analysis().ReadsWhole || strings.Contains(p.Source(), "evt.Set") || strings.Contains(p.Source(), "evt?.Set")
-}
-
-// checkScope applies CrowdSec's rules: scope Ip takes no expression, Range
-// may have one, any other needs one.
-func checkScope(sc *rules.Scenario) error {
-	has := strings.TrimSpace(sc.ScopeExpr.Value) != ""
-	switch sc.ScopeType {
-	case "", "Ip":
-		if has {
-			return errors.New("scope Ip takes its value from evt.Meta.source_ip and allows no expression; remove it or name another type")
-		}
-	case "Range":
-	default:
-		if !has {
-			return errors.New("scope " + sc.ScopeType + " needs an expression that gives its value")
-		}
-	}
-	return nil
 }
 
 // markConsumers decides which documents can take alerts. Documents of equal

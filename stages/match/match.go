@@ -1,8 +1,6 @@
 package match
 
 import (
-	"fmt"
-
 	"sluice/pipeline"
 	"sluice/stages/expression"
 	"sluice/stages/rules"
@@ -22,19 +20,14 @@ type Options struct {
 type Error struct {
 	// Scenario is the index of the document.
 	Scenario int32
-	Name     string
-	// Part is the key of the document that is at fault, such as "groupby".
-	Part string
-	Pos  rules.Pos
-	Err  error
+	// Err is a *rules.Error with place, scenario and cause.
+	Err error
 }
 
 // Error returns the place, the scenario, the key and what is wrong.
-func (e *Error) Error() string {
-	return fmt.Sprintf("%s:%d:%d: scenario %q: %s: %v", e.Pos.File, e.Pos.Line, e.Pos.Column, e.Name, e.Part, e.Err)
-}
+func (e *Error) Error() string { return e.Err.Error() }
 
-// Unwrap returns the cause, an *expression.Error when an expression does not compile.
+// Unwrap returns the *rules.Error.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Matcher knows which documents an event pours into. It is read-only: each
@@ -60,8 +53,7 @@ func Compile(scenarios []*rules.Scenario, o Options) (*Matcher, []error) {
 	var errs []error
 	for i, sc := range scenarios {
 		if err := c.compile(&m.docs[i], sc); err != nil {
-			err.Scenario, err.Name = int32(i), sc.Name
-			errs = append(errs, err)
+			errs = append(errs, &Error{Scenario: int32(i), Err: err})
 		}
 	}
 	assignRoutes(m.docs, scenarios)
