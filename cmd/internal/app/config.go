@@ -1,0 +1,280 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/pipeline/component"
+	"sluice/stages/decide"
+	"sluice/stages/decode"
+	"sluice/stages/engine"
+	"sluice/stages/rules"
+)
+
+// Config is a pipeline's configuration file.
+type Config struct {
+	// Name is what logs call the pipeline; the file's base name when empty.
+	Name string `yaml:"name"`
+	// Rules say which rules run.
+	Rules RulesConfig `yaml:"rules"`
+	// Pipeline tunes the graph.
+	Pipeline PipelineConfig `yaml:"pipeline"`
+	// Simulation marks alerts and decisions of scenarios as simulated.
+	Simulation Simulation `yaml:"simulation"`
+	// Profiles turn alerts into decisions; without any, addresses and ranges are banned for 4h.
+	Profiles []decide.Profile `yaml:"profiles"`
+
+	sources, sinks []ast.Node
+	file           string
+}
+
+// RulesConfig selects rules from hub-shaped folders.
+type RulesConfig struct {
+	// Roots are hub-shaped folders, relative to the configuration file; a
+	// later one's file replaces an earlier one's of the same name.
+	Roots []string `yaml:"roots"`
+	// Collections, Parsers, … select by name; with none at all, everything is loaded.
+	Collections   []string `yaml:"collections"`
+	Parsers       []string `yaml:"parsers"`
+	Postoverflows []string `yaml:"postoverflows"`
+	Scenarios     []string `yaml:"scenarios"`
+	Contexts      []string `yaml:"contexts"`
+	// DataDirs are looked into for data files before data/ of each root.
+	DataDirs []string `yaml:"data_dirs"`
+	// Strict refuses to start when a rule is broken; otherwise it is left out and counted.
+	Strict bool `yaml:"strict"`
+}
+
+// PipelineConfig tunes the graph.
+type PipelineConfig struct {
+	// Workers parse, Shards detect: goroutines. 0 is one for each core.
+	// Alerts do not depend on either.
+	Workers int `yaml:"workers"`
+	Shards  int `yaml:"shards"`
+	// BatchRecords cuts the sources' batches.
+	BatchRecords int `yaml:"batch_records"`
+	// Time is event (the default) or processing.
+	Time string `yaml:"time"`
+	// MaxFuture bounds how far a line's date moves the clock past its receipt.
+	MaxFuture time.Duration `yaml:"max_future"`
+	// Lateness is how far back an event may reach a bucket that memory still holds.
+	Lateness time.Duration `yaml:"lateness"`
+	// ContextValueLen bounds one value of the alert context, in bytes.
+	ContextValueLen int `yaml:"context_value_len"`
+	// ReverseDNS lets rules look up names of addresses; off, nothing leaves the machine.
+	ReverseDNS bool `yaml:"reverse_dns"`
+	// CommitInterval is how often offsets are committed.
+	CommitInterval time.Duration `yaml:"commit_interval"`
+}
+
+// Simulation is CrowdSec's: when enabled all scenarios but the exclusions are
+// simulated, else only the exclusions are.
+type Simulation struct {
+	Enabled    bool     `yaml:"enabled"`
+	Exclusions []string `yaml:"exclusions"`
+}
+
+func (s Simulation) simulated(scenario string) bool {
+	return s.Enabled != slices.Contains(s.Exclusions, scenario)
+}
+
+// Default returns the configuration before a file's keys are laid over it.
+func Default() Config {
+	return Config{Pipeline: PipelineConfig{
+		BatchRecords: 512, Time: "event", MaxFuture: 10 * time.Minute, Lateness: 5 * time.Minute,
+		ContextValueLen: 4000, CommitInterval: time.Second,
+	}}
+}
+
+// Validate implements component.Decode's check.
+func (c *Config) Validate() error {
+	p := &c.Pipeline
+	switch {
+	case len(c.Rules.Roots) == 0:
+		return component.Invalid("rules", "rules.roots names no folder of rules, such as configs/rules")
+	case p.Workers < 0 || p.Workers > 1024:
+		return component.Invalid("pipeline.workers", "it is %d; it can be 0 (one for each core) to 1024", p.Workers)
+	case p.Shards < 0 || p.Shards > 1024:
+		return component.Invalid("pipeline.shards", "it is %d; it can be 0 (one for each core) to 1024", p.Shards)
+	case p.BatchRecords < 1:
+		return component.Invalid("pipeline.batch_records", "it is %d; it must be at least 1", p.BatchRecords)
+	case p.Time != "event" && p.Time != "processing":
+		return component.Invalid("pipeline.time", "it is %q; it can be event or processing", p.Time)
+	case p.MaxFuture <= 0:
+		return component.Invalid("pipeline.max_future", "it must be above 0, such as 10m")
+	case p.Lateness < 0:
+		return component.Invalid("pipeline.lateness", "it must not be below 0")
+	case p.CommitInterval <= 0:
+		return component.Invalid("pipeline.commit_interval", "it must be above 0, such as 1s")
+	}
+	return nil
+}
+
+// Load reads a configuration file. Errors say file, line and column.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	c, err := read(data)
+	if err != nil {
+		return nil, inFile(path, err)
+	}
+	c.file = path
+	if c.Name == "" {
+		c.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	}
+	return c, nil
+}
+
+func inFile(path string, err error) error {
+	var bad *component.ConfigError
+	if errors.As(err, &bad) && bad.Line > 0 {
+		text := bad.Message
+		if bad.Suggestion != "" {
+			text += fmt.Sprintf(" (did you mean %q?)", bad.Suggestion)
+		}
+		return fmt.Errorf("%s:%d:%d: %s", path, bad.Line, bad.Column, text)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+func read(data []byte) (*Config, error) {
+	data, err := expandEnv(data)
+	if err != nil {
+		return nil, err
+	}
+	node, err := component.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if node == nil {
+		return nil, errors.New("the file is empty; see configs/demo.yaml for an example")
+	}
+	taken, rest, err := component.Take(node, "sources", "sinks")
+	if err != nil {
+		return nil, err
+	}
+	c := Default()
+	if err := component.Decode(rest, &c); err != nil {
+		return nil, err
+	}
+	if c.sources, err = list(taken["sources"], "sources"); err != nil {
+		return nil, err
+	}
+	if c.sinks, err = list(taken["sinks"], "sinks"); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+var envRef = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}\n]*))?\}`)
+
+// expandEnv replaces ${NAME} and ${NAME:-default} by environment variables.
+// A variable that is not set and has no default is an error.
+func expandEnv(data []byte) ([]byte, error) {
+	var missing error
+	out := envRef.ReplaceAllFunc(data, func(ref []byte) []byte {
+		m := envRef.FindSubmatch(ref)
+		if v, ok := os.LookupEnv(string(m[1])); ok && v != "" {
+			return []byte(v)
+		}
+		if m[2] == nil && missing == nil {
+			missing = fmt.Errorf("the environment variable %s is not set; set it or write ${%s:-default}", m[1], m[1])
+		}
+		return m[3]
+	})
+	return out, missing
+}
+
+func list(node ast.Node, key string) ([]ast.Node, error) {
+	if node == nil {
+		return nil, nil
+	}
+	seq, ok := node.(*ast.SequenceNode)
+	if !ok {
+		pos := node.GetToken().Position
+		return nil, &component.ConfigError{Line: pos.Line, Column: pos.Column, Message: key + " must be a list: begin each with a dash"}
+	}
+	return seq.Values, nil
+}
+
+// relative makes a path of the configuration one of the working folder.
+func (c *Config) relative(path string) string {
+	if c.file == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(c.file), path)
+}
+
+func (c *Config) relatives(paths []string) []string {
+	out := make([]string, len(paths))
+	for i, p := range paths {
+		out[i] = c.relative(p)
+	}
+	return out
+}
+
+// LoadRules loads the rules that the configuration selects.
+func (c *Config) LoadRules(log *slog.Logger) (*rules.Set, error) {
+	r := &c.Rules
+	return rules.Load(rules.Options{
+		Roots: c.relatives(r.Roots), DataDirs: c.relatives(r.DataDirs),
+		Collections: r.Collections, Parsers: r.Parsers, Postoverflows: r.Postoverflows,
+		Scenarios: r.Scenarios, Contexts: r.Contexts, Strict: r.Strict, Logger: log,
+	})
+}
+
+// Compile loads and compiles the rules. With strict rules any broken one is
+// an error; otherwise they are logged, and skipped says how many were left out.
+func (c *Config) Compile(log *slog.Logger, free bool) (eng *engine.Engine, skipped int, err error) {
+	set, err := c.LoadRules(log)
+	if err != nil {
+		return nil, 0, err
+	}
+	p := &c.Pipeline
+	eng, errs := engine.Compile(set, engine.Options{
+		MaxFuture: p.MaxFuture, Free: free, Lateness: p.Lateness,
+		Processing: p.Time == "processing", ReverseDNS: p.ReverseDNS,
+		ContextLength: p.ContextValueLen, Simulated: c.Simulation.simulated,
+		Profiles: c.Profiles, Log: log,
+	})
+	if eng == nil || c.Rules.Strict && len(errs) > 0 {
+		return nil, 0, errors.Join(errs...)
+	}
+	for _, e := range errs {
+		log.Warn("a rule is left out", "error", e)
+	}
+	return eng, len(errs) + len(set.Skipped), nil
+}
+
+// goroutines returns n, or one for each core.
+func goroutines(n int) int {
+	if n > 0 {
+		return n
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// decoding splits a source's mapping into what decode and what the source reads.
+func decoding(node ast.Node) (decode.Config, ast.Node, error) {
+	config := decode.Default()
+	taken, rest, err := component.Take(node, "decode")
+	if err != nil {
+		return config, nil, err
+	}
+	if err := component.Decode(taken["decode"], &config); err != nil {
+		return config, nil, err
+	}
+	return config, rest, nil
+}

@@ -1,0 +1,128 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/pipeline"
+)
+
+// Status is a running pipeline at a glance.
+type Status struct {
+	pipeline.BatchStats
+	Overflows, Whitelisted, Alerts, Decisions, Lost uint64
+	Buckets                                         int64
+	// Lag is what the sources have yet to read, of those that can say.
+	Lag int64
+	// Clock is the highest event time seen.
+	Clock time.Time
+}
+
+// Status returns a snapshot; any goroutine may call it.
+func (p *Pipeline) Status() Status {
+	p.stats.mu.Lock()
+	s := Status{Clock: p.stats.clock}
+	s.BatchStats.Add(&p.stats.BatchStats)
+	p.stats.mu.Unlock()
+	s.Overflows, s.Whitelisted = p.stats.overflows.Load(), p.stats.whitelisted.Load()
+	s.Alerts, s.Decisions, s.Lost = p.stats.alerts.Load(), p.stats.decisions.Load(), p.stats.lost.Load()
+	s.Buckets = p.gauges.Buckets.Load()
+	for _, src := range p.sources {
+		for _, part := range src.Stats().Partitions {
+			s.Lag += max(0, part.Lag())
+		}
+	}
+	return s
+}
+
+// line renders the status, with the rate since the one before.
+func (s Status) line(before Status, over time.Duration) string {
+	rate := 0.0
+	if over > 0 {
+		rate = float64(s.Lines-before.Lines) / over.Seconds()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s lines/s · lag %s · %s lines, %s unparsed · %s buckets · %s alerts",
+		short(rate), short(float64(s.Lag)), short(float64(s.Lines)), short(float64(s.Unparsed)),
+		short(float64(s.Buckets)), short(float64(s.Alerts)))
+	if s.Lost > 0 {
+		fmt.Fprintf(&b, " · %d overflows without an alert", s.Lost)
+	}
+	return b.String()
+}
+
+// short writes a number in at most five characters or so.
+func short(n float64) string {
+	switch {
+	case n >= 1e6:
+		return fmt.Sprintf("%.1fM", n/1e6)
+	case n >= 1e4:
+		return fmt.Sprintf("%.1fk", n/1e3)
+	}
+	return fmt.Sprintf("%.0f", n)
+}
+
+// StatusLine keeps one line at the bottom of a terminal and lets other
+// writers print above it.
+type StatusLine struct {
+	mu   sync.Mutex
+	out  io.Writer
+	line string
+}
+
+// NewStatusLine returns a status line on a terminal.
+func NewStatusLine(out io.Writer) *StatusLine { return &StatusLine{out: out} }
+
+const clearLine = "\r\x1b[K"
+
+// Write prints text above the status line: whole lines come out as they are.
+func (l *StatusLine) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := io.WriteString(l.out, clearLine); err != nil {
+		return 0, err
+	}
+	n, err := l.out.Write(text)
+	if err == nil && strings.HasSuffix(string(text), "\n") {
+		_, err = io.WriteString(l.out, l.line)
+	}
+	return n, err
+}
+
+// Set replaces the line; "" takes it away.
+func (l *StatusLine) Set(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.line = line
+	_, _ = io.WriteString(l.out, clearLine+line) // a terminal that is gone is no reason to stop
+}
+
+// Report shows the status every interval until ctx is done: on the status
+// line, or, when line is nil, in the log.
+func (p *Pipeline) Report(ctx context.Context, line *StatusLine, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	before, at := p.Status(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			if line != nil {
+				line.Set("")
+			}
+			return
+		case now := <-ticker.C:
+			s := p.Status()
+			text := s.line(before, now.Sub(at))
+			before, at = s, now
+			if line != nil {
+				line.Set(text)
+			} else {
+				p.log.Info("status", "pipeline", p.config.Name, "status", text)
+			}
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"sync"
+	"time"
+
+	"sluice/pipeline"
+	"sluice/stages/decode"
+	"sluice/stages/expression"
+	"sluice/stages/match"
+	"sluice/stages/parse"
+)
+
+// running is what the workers of one graph share.
+type running struct {
+	engine   *Engine
+	decoders map[string]*decode.Decoder
+	raw      *decode.Decoder
+
+	mu      sync.Mutex
+	stashes map[pipeline.Partition]*parse.Stashes
+}
+
+// stash returns the partition's stashes. Only the worker whose turn it is uses them.
+func (r *running) stash(p pipeline.Partition) *parse.Stashes {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stashes[p]
+	if s == nil {
+		s = r.engine.Parser.NewStashes()
+		r.stashes[p] = s
+	}
+	return s
+}
+
+// worker implements pipeline.Worker: decode, parse, enrich, match.
+type worker struct {
+	*running
+	readers  map[string]*decode.Reader
+	event    *pipeline.Event
+	context  *expression.Context
+	parser   *parse.Runner
+	matcher  *match.Runner
+	observer parse.Observer
+
+	batch *pipeline.Batch
+	turn  *pipeline.Turn
+	// clock is the highest time of the batch's lines so far, or of the
+	// partition once the worker waited for its turn.
+	clock  time.Time
+	waited bool
+}
+
+func (r *running) newWorker() *worker {
+	ev := pipeline.NewEvent(r.engine.Schema)
+	w := &worker{
+		running: r, readers: make(map[string]*decode.Reader), event: ev,
+		context: &expression.Context{Event: ev, Decisions: r.engine.Ledger},
+		parser:  r.engine.Parser.NewRunner(),
+		matcher: r.engine.Matcher.NewRunner(),
+	}
+	w.parser.BeforeOrdered = w.takeTurn
+	return w
+}
+
+// takeTurn runs before the first parser node of an event that touches a
+// stash: all earlier batches of the partition must have been parsed, and the
+// stash's clock is that of the record before (FIDELITY 13).
+func (w *worker) takeTurn() {
+	if !w.waited {
+		w.waited = true
+		clock, ok := w.turn.Wait()
+		if !ok {
+			return // the graph stops; nothing of this batch will be delivered
+		}
+		if clock.After(w.clock) {
+			w.clock = clock
+		}
+	}
+	stash := w.stash(w.batch.Records.Partition)
+	stash.SetClock(w.clock)
+	w.context.Stash = stash
+}
+
+func (w *worker) reader(source string) *decode.Reader {
+	r := w.readers[source]
+	if r == nil {
+		d := w.decoders[source]
+		if d == nil {
+			d = w.raw
+		}
+		r = d.NewReader()
+		w.readers[source] = r
+	}
+	return r
+}
+
+// Work implements pipeline.Worker.
+func (w *worker) Work(b *pipeline.Batch, turn *pipeline.Turn) {
+	w.batch, w.turn, w.waited, w.clock = b, turn, false, time.Time{}
+	w.context.Stash = nil
+	r := w.reader(b.Records.Partition.Source)
+	r.Batch(b.Records)
+	line := int32(0)
+	for i := range b.Records.Records {
+		rec := &b.Records.Records[i]
+		r.Record(rec)
+		for r.Next() {
+			w.line(rec, r.Line(), line)
+			line++
+		}
+		if err := r.Err(); err != nil {
+			b.Stats.Undecodable++
+			b.Stats.CountError(string(err.Reason))
+		}
+	}
+	w.event.Reset() // nothing of the batch stays behind
+}
+
+func (w *worker) line(rec *pipeline.Record, l *decode.Line, index int32) {
+	b, ev := w.batch, w.event
+	ev.Reset()
+	ev.Position = pipeline.Position{Partition: b.Records.Partition, Offset: rec.Offset, Line: l.Index}
+	ev.Received = rec.Time
+	if !l.Time.IsZero() {
+		ev.Received = l.Time
+	}
+	ev.Time = ev.Received
+	ev.Set(pipeline.SlotLineRaw, l.Text)
+	ev.Set(pipeline.SlotLineSrc, b.Records.Partition.Topic)
+	ev.Set(pipeline.SlotLineModule, b.Records.Module)
+	for i := range l.Labels {
+		if lv := &l.Labels[i]; lv.Slot != pipeline.NoSlot {
+			ev.Set(lv.Slot, lv.Value)
+		} else {
+			ev.SetField(pipeline.Label, lv.Name, lv.Value)
+		}
+	}
+	b.Stats.Lines++
+	outcome := w.parser.Run(w.context, w.observer)
+	w.advance(ev, rec, index)
+	switch outcome {
+	case parse.Parsed:
+		b.Stats.Parsed++
+		before := len(b.Pours)
+		b.Pours = w.matcher.Match(w.context, index, &w.engine.keep, &b.Arena, b.Pours)
+		b.Stats.Poured += uint64(len(b.Pours) - before)
+	case parse.Whitelisted:
+		b.Stats.Parsed++
+		b.Stats.Whitelisted++
+	case parse.Unparsed:
+		b.Stats.Unparsed++
+	default:
+		b.Stats.Unparsed++
+		b.Stats.CountError(w.parser.AbortReason())
+	}
+}
+
+// advance moves the clock to the line's time, cut to its receipt plus what
+// the engine allows for clocks that run ahead.
+func (w *worker) advance(ev *pipeline.Event, rec *pipeline.Record, index int32) {
+	t := ev.Time
+	if limit := rec.Time.Add(w.engine.opts.MaxFuture); t.After(limit) {
+		t = limit
+	}
+	if t.After(w.clock) {
+		w.clock = t
+		w.batch.Steps = append(w.batch.Steps, pipeline.ClockStep{Line: index, Position: ev.Position, Clock: t})
+	}
+}
