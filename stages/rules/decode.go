@@ -1,7 +1,10 @@
 package rules
 
 import (
+	"bytes"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +18,7 @@ import (
 // in a fraction of the time that reflection takes. It collects faults
 // instead of stopping at the first.
 type decoder struct {
-	file    string
-	src     []byte
+	src     *source
 	rule    string // YAML name, once known
 	errs    Errors
 	anchors map[string]ast.Node
@@ -25,19 +27,29 @@ type decoder struct {
 	spent   bool // a bound was passed: read nothing more
 }
 
-func newDecoder(file string, src []byte, doc document) *decoder {
-	return &decoder{file: file, src: src, anchors: doc.anchors}
+func newDecoder(src *source, doc document) *decoder {
+	return &decoder{src: src, anchors: doc.anchors}
 }
+
+// maxFaults of one document are told.
+const maxFaults = 20
 
 // fail notes a fault at a place.
 func (d *decoder) fail(pos Pos, format string, args ...any) *Error {
-	e := &Error{Pos: pos, Message: fmt.Sprintf(format, args...), Source: sourceLine(d.src, pos.Line)}
-	d.errs = append(d.errs, e)
+	e := &Error{Pos: pos, Message: fmt.Sprintf(format, args...), Source: d.src.excerpt(pos.Line)}
+	switch {
+	case len(d.errs) < maxFaults:
+		d.errs = append(d.errs, e)
+	case len(d.errs) == maxFaults:
+		d.spent = true
+		d.errs = append(d.errs, &Error{Pos: pos, Message: "there are more faults; the first are told"})
+	}
 	return e
 }
 
-// finish puts the rule's name into the faults and returns them.
+// finish puts the rule's name into the faults and returns them by line.
 func (d *decoder) finish() Errors {
+	slices.SortStableFunc(d.errs, func(a, b *Error) int { return comparePos(a.Pos, b.Pos) })
 	for _, e := range d.errs {
 		e.Rule = d.rule
 	}
@@ -46,7 +58,7 @@ func (d *decoder) finish() Errors {
 
 // pos is where a node's text begins.
 func (d *decoder) pos(n ast.Node) Pos {
-	p := Pos{File: d.file}
+	p := Pos{File: d.src.file}
 	if n == nil {
 		return p
 	}
@@ -171,6 +183,9 @@ func (d *decoder) fields(n ast.Node, what string, known []string, f func(key str
 	}
 next:
 	for _, mv := range d.pairs(n, what) {
+		if d.spent {
+			return
+		}
 		key := keyText(mv)
 		for _, k := range known {
 			if k == key {
@@ -223,10 +238,7 @@ func (d *decoder) text(n ast.Node, what string) Text {
 	switch v := d.resolve(n).(type) {
 	case *ast.StringNode:
 		t.Value = v.Value
-		t.Pos = d.pos(v)
-		if v.Token.Type == token.SingleQuoteType || v.Token.Type == token.DoubleQuoteType {
-			t.Pos.Column++
-		}
+		t.Pos = d.stringPos(v)
 	case *ast.LiteralNode:
 		if v.Value != nil {
 			t.Value = v.Value.Value
@@ -242,12 +254,29 @@ func (d *decoder) text(n ast.Node, what string) Text {
 	return t
 }
 
+// stringPos is the first character of a plain or quoted value.
+func (d *decoder) stringPos(v *ast.StringNode) Pos {
+	p := d.pos(v)
+	if v.Token.Type == token.SingleQuoteType || v.Token.Type == token.DoubleQuoteType {
+		p.Column++
+		return p
+	}
+	// The YAML package places a plain value that blanks follow one too far.
+	if i := p.Column - 2; i >= 0 && v.Value != "" {
+		line := d.src.line(p.Line)
+		if i+1 < len(line) && line[i] == v.Value[0] && (line[i+1] != v.Value[0] || bytes.HasPrefix(line[i:], []byte(v.Value))) {
+			p.Column--
+		}
+	}
+	return p
+}
+
 // blockPos is the first character of a block scalar's content.
 func (d *decoder) blockPos(v *ast.LiteralNode) Pos {
 	p := d.pos(v)
 	p.Line++
 	p.Column = 1
-	for _, c := range sourceLine(d.src, p.Line) {
+	for _, c := range d.src.line(p.Line) {
 		if c != ' ' {
 			break
 		}
@@ -368,6 +397,9 @@ func (d *decoder) value(n ast.Node) any {
 		case int64:
 			return int(i)
 		case uint64:
+			if i <= math.MaxInt {
+				return int(i)
+			}
 			return i
 		}
 		return v.Token.Value

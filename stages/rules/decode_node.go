@@ -24,8 +24,9 @@ const defaultStashSize = 100
 // node reads a parser node and the nodes below it.
 func (d *decoder) node(body ast.Node, stage string) *Node {
 	n := &Node{Pos: d.pos(body), Stage: stage}
-	top := stage != ""
+	top, read := stage != "", 0
 	d.fields(body, "a parser node", nodeKeys, func(key string, v ast.Node) {
+		read++
 		switch key {
 		case "name":
 			n.Name = d.str(v, key)
@@ -60,7 +61,7 @@ func (d *decoder) node(body ast.Node, stage string) *Node {
 			d.list(v, key, func(one ast.Node) { n.Nodes = append(n.Nodes, d.node(one, "")) })
 		}
 	})
-	d.checkNode(n, top)
+	d.checkNode(n, top, read)
 	return n
 }
 

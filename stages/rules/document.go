@@ -18,6 +18,7 @@ import (
 // Bounds on one file, far above any real rule. They keep a hostile file
 // from costing more than a moment.
 const (
+	maxTokens = 50_000  // keys, values and marks; the YAML package's time grows faster than their number
 	maxDepth  = 64      // mappings and lists inside one another
 	maxValues = 200_000 // values read, those behind aliases counted each time
 )
@@ -60,7 +61,7 @@ func parseYAML(file string, src []byte) (docs []document, err error) {
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
 	if !utf8.Valid(src) {
 		line := 1 + bytes.Count(src[:invalidAt(src)], []byte{'\n'})
-		return nil, &Error{Pos: Pos{File: file, Line: line, Column: 1}, Message: "the file is not UTF-8 here", Source: cut(string(bytes.ToValidUTF8([]byte(sourceLine(src, line)), []byte("\ufffd"))), 200)}
+		return nil, &Error{Pos: Pos{File: file, Line: line, Column: 1}, Message: "the file is not UTF-8 here", Source: newSource(file, src).excerpt(line)}
 	}
 	// The YAML package counts a carriage return as a character of the value.
 	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
@@ -70,6 +71,9 @@ func parseYAML(file string, src []byte) (docs []document, err error) {
 		}
 	}()
 	tokens := lexer.Tokenize(string(src))
+	if len(tokens) > maxTokens {
+		return nil, tokenError(file, src, tokens[maxTokens], fmt.Sprintf("more than %d keys and values up to here, too many for a rule file", maxTokens))
+	}
 	if tk := tooDeep(tokens); tk != nil {
 		return nil, tokenError(file, src, tk, fmt.Sprintf("more than %d mappings and lists inside one another", maxDepth))
 	}
@@ -177,7 +181,7 @@ func tokenError(file string, src []byte, tk *token.Token, message string) *Error
 	e := &Error{Pos: Pos{File: file}, Message: message}
 	if tk != nil && tk.Position != nil {
 		e.Pos.Line, e.Pos.Column = tk.Position.Line, tk.Position.Column
-		e.Source = sourceLine(src, e.Pos.Line)
+		e.Source = newSource(file, src).excerpt(e.Pos.Line)
 	}
 	return e
 }

@@ -60,7 +60,7 @@ func (e *Error) Detail() string {
 func NewError(pos Pos, rule, message, suggestion string) *Error {
 	e := &Error{Pos: pos, Rule: rule, Message: message, Suggestion: suggestion}
 	if src, err := os.ReadFile(pos.File); err == nil {
-		e.Source = sourceLine(src, pos.Line)
+		e.Source = newSource(pos.File, src).excerpt(pos.Line)
 	}
 	return e
 }
@@ -118,22 +118,40 @@ func (t Text) At(line, column int) Pos {
 	return p
 }
 
-// sourceLine returns line n (from 1) of src without its end.
-func sourceLine(src []byte, n int) string {
-	for ; n > 1; n-- {
-		i := bytes.IndexByte(src, '\n')
-		if i < 0 {
-			return ""
+// source is a file's text with the places where its lines begin.
+type source struct {
+	file   string
+	text   []byte
+	starts []int
+}
+
+func newSource(file string, text []byte) *source {
+	s := &source{file: file, text: text, starts: make([]int, 1, 1+bytes.Count(text, []byte{'\n'}))}
+	for i, c := range text {
+		if c == '\n' {
+			s.starts = append(s.starts, i+1)
 		}
-		src = src[i+1:]
 	}
-	if n < 1 {
-		return ""
+	return s
+}
+
+// line returns line n (from 1) without its end, "" when there is none.
+func (s *source) line(n int) []byte {
+	if n < 1 || n > len(s.starts) {
+		return nil
 	}
-	if i := bytes.IndexByte(src, '\n'); i >= 0 {
-		src = src[:i]
+	end := len(s.text)
+	if n < len(s.starts) {
+		end = s.starts[n] - 1
 	}
-	return string(bytes.TrimRight(src, "\r"))
+	return bytes.TrimRight(s.text[s.starts[n-1]:end], "\r")
+}
+
+// excerpt is line n as an Error shows it: the first maxExcerpt bytes or so.
+func (s *source) excerpt(n int) string {
+	const maxExcerpt = 400
+	line := s.line(n)
+	return strings.ToValidUTF8(string(line[:min(len(line), maxExcerpt)]), "\ufffd")
 }
 
 // cut shortens s to n characters.

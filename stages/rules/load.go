@@ -22,9 +22,11 @@ func Load(opts Options) (*Set, error) {
 	if len(opts.Roots) == 0 {
 		return nil, fmt.Errorf("rules: no folder of rules is given")
 	}
-	index, err := Find(opts.Roots...)
-	if err != nil {
-		return nil, err
+	index, err := opts.Index, error(nil)
+	if index == nil {
+		if index, err = Find(opts.Roots...); err != nil {
+			return nil, err
+		}
 	}
 	chosen, err := choose(&opts, index)
 	if err != nil {

@@ -9,6 +9,9 @@ type Options struct {
 	// Roots are hub-shaped folders. An item of a later root replaces the
 	// item of the same kind and name of an earlier one.
 	Roots []string
+	// Index is what Find gave for Roots, to spare many loads of the same
+	// roots the listing; nil lists them.
+	Index *Index
 
 	// Collections, Parsers, Postoverflows, Scenarios and Contexts select
 	// items. An entry is a name, author/file, or a path, which ends in .yaml

@@ -22,8 +22,9 @@ func parseFile(k Kind, stage, file string, src []byte) content {
 		c.broken = append(c.broken, Errors{toError(file, err)})
 		return c
 	}
+	lines := newSource(file, src)
 	for _, doc := range docs {
-		d := newDecoder(file, src, doc)
+		d := newDecoder(lines, doc)
 		switch k {
 		case Parsers, Postoverflows:
 			if n := d.node(doc.body, stage); len(d.errs) == 0 {

@@ -98,10 +98,11 @@ func (s *selection) follow(it Item) {
 	}
 	c := parseFile(Collections, "", it.Path, src)
 	s.broken = append(s.broken, c.broken...)
+	lines := newSource(it.Path, src)
 	for _, m := range c.members {
 		if e := s.member(m); e != nil {
 			e.Rule = it.Name
-			e.Source = sourceLine(src, e.Pos.Line)
+			e.Source = lines.excerpt(e.Pos.Line)
 			s.broken = append(s.broken, Errors{e})
 		}
 	}

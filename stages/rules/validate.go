@@ -10,12 +10,15 @@ import (
 
 // checkNode wants a name of top-level nodes, by which results are told,
 // and of every node that it does something.
-func (d *decoder) checkNode(n *Node, top bool) {
+func (d *decoder) checkNode(n *Node, top bool, read int) {
+	if d.spent || read == 0 && len(d.errs) > 0 { // nothing was read: enough is said
+		return
+	}
 	if top && n.Name == "" {
 		d.fail(n.Pos, "the parser has no name")
 	}
 	listed := n.Whitelist != nil && len(n.Whitelist.IPs)+len(n.Whitelist.CIDRs)+len(n.Whitelist.Expressions) > 0
-	if n.Grok == nil && len(n.Statics)+len(n.Nodes) == 0 && !listed && !d.spent {
+	if n.Grok == nil && len(n.Statics)+len(n.Nodes) == 0 && !listed {
 		d.fail(n.Pos, "the node does nothing: it has no grok, statics, nodes or whitelist entries")
 	}
 }
@@ -80,7 +83,7 @@ func (d *decoder) checkData(e *Data) {
 // checkScenario holds the rules common to all types, then the type's own.
 // at holds the places of the keys that are there.
 func (d *decoder) checkScenario(s *Scenario, at map[string]Pos) {
-	if d.spent {
+	if d.spent || len(at) == 0 && len(d.errs) > 0 { // nothing was read: enough is said
 		return
 	}
 	if s.Name == "" {
