@@ -21,7 +21,7 @@ type document struct {
 	consumer bool
 	// writes: running the document may change the event, so one that was kept before is out of date.
 	writes bool
-	// afterWriter: a document before this one may write fields that the index and the memos read.
+	// afterWriter: a document before this one may write fields that the filter reads.
 	afterWriter bool
 }
 
@@ -31,8 +31,7 @@ type docCompiler struct {
 	compiler *expression.Compiler
 	schema   *pipeline.Schema
 	programs map[string]*expression.Program
-	// fieldsWritten: a document compiled so far may write fields, see compileText.
-	fieldsWritten bool
+	written  writes
 }
 
 func newDocCompiler(o Options) *docCompiler {
@@ -61,7 +60,6 @@ func (c *docCompiler) compile(d *document, sc *rules.Scenario) error {
 		return newValue(p, t.Value, c.schema), nil
 	}
 
-	d.afterWriter = c.fieldsWritten
 	filter, err := compile("filter", sc.Filter)
 	if err != nil {
 		return err
@@ -86,10 +84,11 @@ func (c *docCompiler) compile(d *document, sc *rules.Scenario) error {
 		d.distinct, d.cancelOn = nil, nil
 		used = used[:running]
 	}
+	d.afterWriter = c.written.touch(filter)
 	for _, p := range used {
 		if p.Analysis().Writes {
 			d.writes = true
-			c.fieldsWritten = c.fieldsWritten || writesFields(p)
+			c.written.add(p, c.schema)
 		}
 	}
 	d.filter = filter
@@ -106,20 +105,23 @@ func compileError(sc *rules.Scenario, part string, t rules.Text, err error) erro
 }
 
 // program compiles an expression once for each text. Shared sub-expressions
-// may use the event's memos only as long as nothing changes the event's
-// fields; behind a document that does, expressions go without.
+// may use the event's memos only as long as nothing changes the fields they
+// read: what reads a field that was written before goes without.
 func (c *docCompiler) program(src string) (*expression.Program, error) {
-	key := src
 	compile := c.compiler.Compile
 	if f, ok := any(c.compiler).(interface {
 		CompileFilter(string) (*expression.Program, error)
 	}); ok {
 		compile = f.CompileFilter
 	}
-	if c.fieldsWritten {
-		key = "\x00" + src
-		compile = c.compiler.Compile
+	p, err := c.compileOnce(src, src, compile)
+	if err != nil || !c.written.touch(p) {
+		return p, err
 	}
+	return c.compileOnce("\x00"+src, src, c.compiler.Compile)
+}
+
+func (c *docCompiler) compileOnce(key, src string, compile func(string) (*expression.Program, error)) (*expression.Program, error) {
 	if p, ok := c.programs[key]; ok {
 		return p, nil
 	}
@@ -129,12 +131,6 @@ func (c *docCompiler) program(src string) (*expression.Program, error) {
 	}
 	c.programs[key] = p
 	return p, nil
-}
-
-// writesFields tells whether a program that writes may write more than
-// evt.Unmarshaled: it hands a whole namespace to a function or calls a setter.
-func writesFields(p *expression.Program) bool {
-	return p.Analysis().ReadsWhole || strings.Contains(p.Source(), "evt.Set") || strings.Contains(p.Source(), "evt?.Set")
 }
 
 // markConsumers decides which documents can take alerts. Documents of equal

@@ -164,7 +164,9 @@ func (x *index) candidates(s *search, c *expression.Compiler, ctx *expression.Co
 	for _, sc := range x.scans {
 		waiting := 0
 		for w, need := range sc.needs {
-			waiting += bits.OnesCount64(s.alive[w] & need)
+			if both := s.alive[w] & need; both != 0 {
+				waiting += bits.OnesCount64(both)
+			}
 		}
 		if waiting < minScanned {
 			continue
