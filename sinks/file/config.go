@@ -1,0 +1,96 @@
+package file
+
+import (
+	"os"
+	"path/filepath"
+
+	"sluice/pipeline/component"
+	"sluice/sinks"
+)
+
+// The formats of a line.
+const (
+	FormatJSON = "json"
+	FormatText = "text"
+)
+
+// Config says where alerts are written, and how. Start from Default.
+type Config struct {
+	// Path is the file, or "-" for standard output.
+	Path string `yaml:"path"`
+	// Format is json or text.
+	Format string `yaml:"format"`
+	// Fsync makes every batch durable before it counts as delivered.
+	Fsync bool `yaml:"fsync"`
+	// Colour of text: auto (on a terminal, unless NO_COLOR is set), always, never.
+	Colour string `yaml:"colour"`
+	// Mode are the permissions of a file that is created, in octal.
+	Mode string `yaml:"mode"`
+}
+
+// Default returns JSON lines to nowhere yet.
+func Default() Config { return Config{Format: FormatJSON, Colour: "auto", Mode: "0640"} }
+
+// Validate checks the configuration. The folder of the path must be there.
+func (c *Config) Validate() error {
+	if c.Path == "" {
+		return component.Invalid("path", "name a file, or - for standard output")
+	}
+	if err := validateFormat(c.Format, c.Colour); err != nil {
+		return err
+	}
+	if _, err := fileMode(c.Mode); err != nil {
+		return component.Invalid("mode", "%q is no octal number such as 0640", c.Mode)
+	}
+	if c.Path == stdout {
+		return nil
+	}
+	dir := filepath.Dir(c.Path)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return component.Invalid("path", "the folder %s is not there; create it", dir)
+	}
+	return nil
+}
+
+// StdoutConfig is the configuration of the type stdout.
+type StdoutConfig struct {
+	// Format and Colour are as Config's.
+	Format string `yaml:"format"`
+	Colour string `yaml:"colour"`
+}
+
+// Validate checks the configuration.
+func (c *StdoutConfig) Validate() error { return validateFormat(c.Format, c.Colour) }
+
+func validateFormat(format, colour string) error {
+	if format != FormatJSON && format != FormatText {
+		return component.Invalid("format", "%q is neither json nor text", format)
+	}
+	if colour != "auto" && colour != "always" && colour != "never" {
+		return component.Invalid("colour", "%q is none of auto, always, never", colour)
+	}
+	return nil
+}
+
+func init() {
+	sinks.Register(sinks.Kind[Config]{
+		Type:        "file",
+		Summary:     "Alerts as JSON lines, or as readable text, appended to a file.",
+		Description: "The file is reopened on SIGHUP. `fsync` makes every batch durable before it counts as delivered.",
+		Example:     "path: alerts.jsonl\nfsync: true\n",
+		Default:     Default,
+		New:         func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
+	})
+	sinks.Register(sinks.Kind[StdoutConfig]{
+		Type:        "stdout",
+		Summary:     "Alerts on standard output, as JSON lines or as readable text.",
+		Description: "Text is coloured on a terminal, unless NO_COLOR is set.",
+		Example:     "format: text\n",
+		Default:     func() StdoutConfig { return StdoutConfig{Format: FormatJSON, Colour: "auto"} },
+		New: func(name string, c StdoutConfig, env sinks.Env) (sinks.Sink, error) {
+			full := Default()
+			full.Path, full.Format, full.Colour = stdout, c.Format, c.Colour
+			return New(name, full, env)
+		},
+	})
+}

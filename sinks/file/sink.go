@@ -1,0 +1,176 @@
+package file
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/mattn/go-isatty"
+
+	"sluice/pipeline"
+	"sluice/sinks"
+)
+
+// stdout is the path that means standard output.
+const stdout = "-"
+
+// Sink writes alerts to a file or to standard output.
+type Sink struct {
+	name   string
+	config Config
+	mode   fs.FileMode
+	stdout io.Writer
+	colour bool
+
+	mu    sync.Mutex // guards what follows: Reopen comes from another goroutine
+	file  *os.File   // nil until it is needed
+	buf   bytes.Buffer
+	stats sinks.Stats
+}
+
+// New makes the sink. The file is opened when the first alert comes.
+func New(name string, c Config, env sinks.Env) (*Sink, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	env = env.Complete()
+	mode, err := fileMode(c.Mode)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{name: name, config: c, mode: mode, stdout: env.Stdout}
+	s.colour = c.Colour == "always" || c.Colour == "auto" && c.Path == stdout && isTerminal(env.Stdout) && os.Getenv("NO_COLOR") == ""
+	return s, nil
+}
+
+func fileMode(s string) (fs.FileMode, error) {
+	n, err := strconv.ParseUint(s, 8, 9)
+	return fs.FileMode(n), err
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// Name implements sinks.Sink.
+func (s *Sink) Name() string { return s.name }
+
+// Alerts implements sinks.Sink: the batch is one write.
+func (s *Sink) Alerts(_ context.Context, alerts []pipeline.Alert) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rejected := s.render(alerts)
+	if err := s.write(); err != nil {
+		s.stats.Errors++
+		return fmt.Errorf("sink %s: %w", s.name, err)
+	}
+	s.stats.Bytes += uint64(s.buf.Len())
+	s.stats.Alerts += uint64(len(alerts))
+	for i := range alerts {
+		s.stats.Decisions += uint64(len(alerts[i].Decisions))
+	}
+	if rejected != nil {
+		s.stats.Alerts -= uint64(len(rejected.Alerts))
+		s.stats.Rejected += uint64(len(rejected.Alerts))
+		for _, i := range rejected.Alerts {
+			s.stats.Decisions -= uint64(len(alerts[i].Decisions))
+		}
+		return rejected
+	}
+	return nil
+}
+
+// render fills the buffer with the batch's lines. An alert that has no JSON is rejected.
+func (s *Sink) render(alerts []pipeline.Alert) (rejected *sinks.RejectedError) {
+	s.buf.Reset()
+	enc := json.NewEncoder(&s.buf)
+	enc.SetEscapeHTML(false)
+	for i := range alerts {
+		if s.config.Format == FormatText {
+			appendText(&s.buf, &alerts[i], s.colour)
+			continue
+		}
+		whole := s.buf.Len()
+		if err := enc.Encode(&alerts[i]); err != nil {
+			s.buf.Truncate(whole)
+			if rejected == nil {
+				rejected = &sinks.RejectedError{Reason: err}
+			}
+			rejected.Alerts = append(rejected.Alerts, i)
+		}
+	}
+	return rejected
+}
+
+func (s *Sink) write() error {
+	if s.buf.Len() == 0 {
+		return nil
+	}
+	if s.config.Path == stdout {
+		_, err := s.stdout.Write(s.buf.Bytes())
+		return err
+	}
+	if err := s.open(); err != nil {
+		return err
+	}
+	if n, err := s.file.Write(s.buf.Bytes()); err != nil {
+		s.takeBack(n)
+		return err
+	}
+	if s.config.Fsync {
+		return s.file.Sync()
+	}
+	return nil
+}
+
+func (s *Sink) open() error {
+	if s.file != nil {
+		return nil
+	}
+	f, err := os.OpenFile(s.config.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, s.mode)
+	s.file = f
+	if err != nil {
+		s.file = nil
+	}
+	return err
+}
+
+// takeBack removes the n bytes of a write that failed half-way. Where that
+// fails too, the reader of the file meets one torn line.
+func (s *Sink) takeBack(n int) {
+	if info, err := s.file.Stat(); n > 0 && err == nil && info.Mode().IsRegular() {
+		_ = s.file.Truncate(info.Size() - int64(n))
+	}
+}
+
+// Reopen implements sinks.Reopener: the next batch opens the path again.
+func (s *Sink) Reopen() error { return s.Close() }
+
+// Close implements sinks.Sink.
+func (s *Sink) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return nil
+	}
+	f := s.file
+	s.file = nil
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("sink %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// Stats implements sinks.Sink.
+func (s *Sink) Stats() sinks.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
