@@ -9,6 +9,6 @@
 // The rules of capture are CrowdSec's (FIDELITY 4): the search is unanchored
 // and leftmost-first; only %{NAME:capture} captures; of two captures of one
 // name the last in the text wins, as empty when it took no part; a name hides
-// the same name inside the pattern it stands on; an expression without any
-// capture never succeeds.
+// the same name inside the patterns that its expression uses; an expression
+// without any capture never succeeds.
 package grok

@@ -4,119 +4,231 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 
 	"sluice/pipeline/component"
 )
 
-// expansion is an expression as text for the standard regexp.
+// maxExpansion bounds the regular expression an expression may grow into, in
+// bytes: names that each use the former twice would else fill the memory.
+const maxExpansion = 1 << 20
+
+// referenceSyntax is what stands for another pattern: %{NAME},
+// %{NAME:capture} or %{NAME:capture:type}. The type means nothing: captures
+// are text. CrowdSec knows neither types nor names with dashes and takes such
+// a reference for text that no line holds; here it captures.
+var referenceSyntax = regexp.MustCompile(`%\{(\w+)(?::([\w.-]+)(?::\w+)?)?\}`)
+
+// brokenReference is what looks like a reference and is none.
+var brokenReference = regexp.MustCompile(`%\{[A-Za-z_][^}]*\}?`)
+
+// expansion is an expression with its references replaced by groups.
 type expansion struct {
-	text string
-	// names are the captures' names, each once, in order of appearance.
+	text string // the regular expression; captures are named by groupName
+	// names holds each capture's name once, in order of appearance; group[i]
+	// is the number of the group whose text names[i] takes.
 	names []string
-	// groups holds, for names[i], the number of the group of its last
-	// occurrence (FIDELITY 4: the last wins): the group is named group(n).
-	groups []int
-	refs   int
+	group []int
 }
 
-// groupPrefix begins the names of our groups in the expanded text.
-const groupPrefix = "sluice_"
+// groupName is the name, in the expanded text, of the i-th group that takes a
+// capture. It is chosen not to collide with groups that a rule names itself.
+func groupName(i int) string { return "sluice_capture_" + strconv.Itoa(i) }
 
-func group(n int) string { return groupPrefix + strconv.Itoa(n) }
-
-// maxExpanded bounds the text: patterns that use each other double quickly.
-const maxExpanded = 1 << 20
-
-// expand replaces the references of an expression by what they stand for.
+// expand replaces the references of an expression, by FIDELITY 4's rules:
+// a name that is used at one level hides the same name in the patterns used
+// there, and of several occurrences the last one counts.
 func (l *Library) expand(expr string) (*expansion, error) {
-	x := &expansion{}
-	text, err := l.expandInto(x, expr, nil, nil)
-	if err != nil {
+	e := expander{library: l, last: make(map[string]int)}
+	if err := e.walk(expr, nil, nil); err != nil {
 		return nil, err
 	}
-	x.text = text
-	return x, nil
-}
-
-// expandInto expands one pattern. hidden are the capture names around it,
-// path the patterns, to find cycles.
-func (l *Library) expandInto(x *expansion, expr string, hidden, path []string) (string, error) {
-	var out strings.Builder
-	for {
-		before, rest, found := strings.Cut(expr, "%{")
-		out.WriteString(before)
-		if !found {
-			break
-		}
-		ref, after, closed := strings.Cut(rest, "}")
-		if !closed {
-			return "", fmt.Errorf("%%{%s: the reference has no closing brace", rest)
-		}
-		expr = after
-		name, capture, _ := strings.Cut(ref, ":")
-		capture, _, _ = strings.Cut(capture, ":") // a third part is a type, which means nothing here
-		text, err := l.reference(x, name, capture, hidden, path)
-		if err != nil {
-			return "", err
-		}
-		out.WriteString(text)
-		if out.Len() > maxExpanded {
-			return "", errors.New("the patterns expand to more than 1 MiB")
+	out := &expansion{}
+	var b strings.Builder
+	for _, p := range e.pieces {
+		if p.open && e.last[p.text] == p.occurrence {
+			b.WriteString("(?P<" + groupName(p.occurrence) + ">")
+		} else if p.open {
+			b.WriteString("(?:")
+		} else {
+			b.WriteString(p.text)
 		}
 	}
-	return out.String(), nil
+	out.text = b.String()
+	for _, name := range e.names {
+		out.names = append(out.names, name)
+		out.group = append(out.group, e.last[name])
+	}
+	return out, nil
 }
 
-func (l *Library) reference(x *expansion, name, capture string, hidden, path []string) (string, error) {
-	d, ok := l.lookup(name)
+// expander collects the pieces of an expansion.
+type expander struct {
+	library *Library
+	pieces  []piece
+	names   []string
+	last    map[string]int // name → its last occurrence
+	count   int            // occurrences of visible names so far
+	size    int
+}
+
+// piece is a bit of text, or the opening of a capture's group.
+type piece struct {
+	text       string // the text, or the capture's name
+	open       bool
+	occurrence int
+}
+
+// walk expands one expression. hidden holds the names that the enclosing
+// expressions use; path the patterns that are being expanded, outermost first.
+func (e *expander) walk(expr string, hidden map[string]bool, path []string) error {
+	references := referenceSyntax.FindAllStringSubmatchIndex(expr, -1)
+	inner := hidden
+	for _, r := range references {
+		if r[4] < 0 {
+			continue
+		}
+		if len(inner) == len(hidden) {
+			inner = copySet(hidden)
+		}
+		inner[expr[r[4]:r[5]]] = true
+	}
+	at := 0
+	for _, r := range references {
+		if err := e.between(expr[at:r[0]]); err != nil {
+			return err
+		}
+		at = r[1]
+		capture := ""
+		if r[4] >= 0 {
+			capture = expr[r[4]:r[5]]
+		}
+		if err := e.reference(expr[r[2]:r[3]], capture, hidden, inner, path); err != nil {
+			return err
+		}
+	}
+	return e.between(expr[at:])
+}
+
+// between adds the text between references.
+func (e *expander) between(text string) error {
+	if broken := brokenReference.FindString(text); broken != "" {
+		if !strings.HasSuffix(broken, "}") {
+			return fmt.Errorf("the reference %s has no closing brace", excerpt(broken))
+		}
+		return fmt.Errorf("the reference %s is not of the form %%{NAME} or %%{NAME:capture}", excerpt(broken))
+	}
+	return e.literal(text)
+}
+
+// reference expands one %{name:capture}.
+func (e *expander) reference(name, capture string, hidden, inner map[string]bool, path []string) error {
+	d, ok := e.library.lookup(name)
 	if !ok {
-		err := fmt.Errorf("there is no grok pattern %%{%s}", name)
-		if near := component.Nearest(name, l.names()); near != "" {
-			err = fmt.Errorf("%w; did you mean %%{%s}?", err, near)
+		return e.library.unknown(name)
+	}
+	for _, used := range path {
+		if used == name {
+			return fmt.Errorf("pattern %s uses itself: %s", name, strings.Join(append(path, name), " > "))
 		}
-		return "", err
 	}
-	if slices.Contains(path, name) {
-		return "", fmt.Errorf("the grok pattern %%{%s} uses itself: %s", name, strings.Join(append(path, name), " > "))
+	path = append(path[:len(path):len(path)], name)
+	if err := e.library.check(name, d, path); err != nil {
+		return err
 	}
-	captures := capture != "" && !slices.Contains(hidden, capture)
-	open := "(?:"
-	if captures {
-		open = "(?P<" + group(x.capture(capture)) + ">"
-		hidden = append(slices.Clip(hidden), capture)
+	if capture != "" && !hidden[capture] {
+		if _, seen := e.last[capture]; !seen {
+			e.names = append(e.names, capture)
+		}
+		e.last[capture] = e.count
+		e.pieces = append(e.pieces, piece{text: capture, open: true, occurrence: e.count})
+		e.count++
+	} else if err := e.literal("(?:"); err != nil {
+		return err
 	}
-	inner, err := l.expandInto(x, d.pattern, hidden, append(slices.Clip(path), name))
-	if err != nil {
-		return "", err
+	if err := e.walk(d.pattern, inner, path); err != nil {
+		return err
 	}
-	return open + inner + ")", nil
+	return e.literal(")")
 }
 
-// capture returns the number of a new group for a name.
-func (x *expansion) capture(name string) int {
-	n := x.refs
-	x.refs++
-	if i := slices.Index(x.names, name); i >= 0 {
-		x.groups[i] = n
-	} else {
-		x.names = append(x.names, name)
-		x.groups = append(x.groups, n)
+// literal adds text as it is.
+func (e *expander) literal(text string) error {
+	if text == "" {
+		return nil
 	}
-	return n
+	e.size += len(text)
+	if e.size > maxExpansion {
+		return fmt.Errorf("the expression expands to more than %d bytes", maxExpansion)
+	}
+	e.pieces = append(e.pieces, piece{text: text})
+	return nil
 }
 
-// compile returns the standard regexp and, for each name, its group's index.
-func (x *expansion) compile() (*regexp.Regexp, []int, error) {
-	re, err := regexp.Compile(x.text)
+func copySet(set map[string]bool) map[string]bool {
+	out := make(map[string]bool, len(set)+4)
+	for k := range set {
+		out[k] = true
+	}
+	return out
+}
+
+// unknown is the error for a name that nothing defines.
+func (l *Library) unknown(name string) error {
+	if near := component.Nearest(name, l.names()); near != "" {
+		return fmt.Errorf("pattern %%{%s} is not defined; did you mean %%{%s}?", name, near)
+	}
+	return fmt.Errorf("pattern %%{%s} is not defined", name)
+}
+
+// check tells whether a definition, expanded, is a regular expression on its
+// own: "a)|(b" must not become one by being put between parentheses.
+func (l *Library) check(name string, d definition, path []string) error {
+	if cached, ok := l.checked.Load(name); ok {
+		err, _ := cached.(error)
+		return err
+	}
+	e := expander{library: l, last: make(map[string]int)}
+	err := e.walk(d.pattern, nil, path)
+	if err == nil {
+		var b strings.Builder
+		for _, p := range e.pieces {
+			if p.open {
+				b.WriteString("(?:")
+			} else {
+				b.WriteString(p.text)
+			}
+		}
+		if _, parseErr := syntax.Parse(b.String(), syntax.Perl); parseErr != nil {
+			err = errors.New(explain(parseErr))
+		}
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("not a regular expression: %w", err)
+		where := ""
+		if d.origin != "" {
+			where = d.origin + ": "
+		}
+		err = fmt.Errorf("%spattern %s: %w", where, name, err)
 	}
-	index := make([]int, len(x.names))
-	for i, g := range x.groups {
-		index[i] = re.SubexpIndex(group(g))
+	l.checked.Store(name, err)
+	return err
+}
+
+// explain words an error of the regular expression parser.
+func explain(err error) string {
+	var e *syntax.Error
+	if !errors.As(err, &e) {
+		return err.Error()
 	}
-	return re, index, nil
+	switch e.Code {
+	case syntax.ErrInvalidRepeatSize:
+		return fmt.Sprintf("invalid repeat count %q: it goes beyond 1000, alone or multiplied by those around it, or backwards", excerpt(e.Expr))
+	case syntax.ErrLarge:
+		return fmt.Sprintf("the expression is too large once its repetitions are written out: %q", excerpt(e.Expr))
+	case syntax.ErrNestingDepth:
+		return fmt.Sprintf("the expression nests too deeply: %q", excerpt(e.Expr))
+	}
+	return fmt.Sprintf("%s: %q", e.Code, excerpt(e.Expr))
 }

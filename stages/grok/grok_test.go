@@ -84,12 +84,12 @@ func TestTheBaseLibraryDefinesTheUsualNames(t *testing.T) {
 	if _, err := os.Stat(dir); err != nil {
 		t.Skip("hub not found: set SLUICE_HUB to a clone of it")
 	}
-	theirs := newEmpty()
+	theirs := newEmptyLibrary()
 	if err := theirs.LoadDir(dir); err != nil {
 		t.Fatal(err)
 	}
 	ours := NewLibrary()
-	for name := range theirs.named {
+	for name := range theirs.definitions {
 		if !ours.Has(name) {
 			t.Errorf("the base library lacks %s", name)
 		} else if _, err := ours.CompileReference("%{" + name + ":x}"); err != nil {

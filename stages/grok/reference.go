@@ -3,33 +3,32 @@ package grok
 import (
 	"fmt"
 	"regexp"
+	"strings"
 )
 
-// Reference is the plain matcher of an expression: the standard regexp.
+// Reference is the plain matcher of an expression: the standard regexp on the
+// expanded text. It says what an expression means; Pattern must equal it.
 type Reference struct {
-	re    *regexp.Regexp
 	names []string
-	index []int // of the group of each name
+	re    *regexp.Regexp
+	group []int // the number of the group that names[i] takes
 }
 
-// CompileReference builds the plain matcher. The fast one must equal it.
+// CompileReference builds the plain matcher: the standard regexp. The fast one must equal it.
 func (l *Library) CompileReference(expr string) (*Reference, error) {
-	x, err := l.expand(expr)
+	e, err := l.expand(expr)
 	if err != nil {
-		return nil, fmt.Errorf("grok %q: %w", shorten(expr), err)
+		return nil, fmt.Errorf("grok expression %q: %w", excerpt(expr), err)
 	}
-	re, index, err := x.compile()
+	re, err := regexp.Compile(e.text)
 	if err != nil {
-		return nil, fmt.Errorf("grok %q: %w", shorten(expr), err)
+		return nil, fmt.Errorf("grok expression %q: %s", excerpt(expr), explain(err))
 	}
-	return &Reference{re: re, names: x.names, index: index}, nil
-}
-
-func shorten(s string) string {
-	if len(s) > 120 {
-		return s[:117] + "..."
+	r := &Reference{names: e.names, re: re}
+	for _, g := range e.group {
+		r.group = append(r.group, re.SubexpIndex(groupName(g)))
 	}
-	return s
+	return r, nil
 }
 
 // Names is as Pattern's.
@@ -40,15 +39,18 @@ func (r *Reference) Match(s string, captures []string) bool {
 	if len(r.names) == 0 {
 		return false
 	}
-	m := r.re.FindStringSubmatchIndex(s)
-	if m == nil {
+	found := r.re.FindStringSubmatchIndex(s)
+	if found == nil {
 		return false
 	}
-	for i, g := range r.index {
+	for i, g := range r.group {
 		captures[i] = ""
-		if from := m[2*g]; from >= 0 {
-			captures[i] = s[from:m[2*g+1]]
+		if found[2*g] >= 0 {
+			captures[i] = s[found[2*g]:found[2*g+1]]
 		}
 	}
 	return true
 }
+
+// String returns the regular expression that the expression expands to.
+func (r *Reference) String() string { return strings.ReplaceAll(r.re.String(), "\n", `\n`) }
