@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"sluice/pipeline"
+	"sluice/stages/decide/duration"
 	"sluice/stages/expression"
 )
 
@@ -125,7 +126,7 @@ func compileProfile(p Profile, c *expression.Compiler) (profile, error) {
 		if t.Duration == "" {
 			out.Decisions = slices.Clone(out.Decisions)
 			out.Decisions[i].Duration = DefaultDuration
-		} else if _, err := ParseDuration(t.Duration); err != nil {
+		} else if _, err := duration.Parse(t.Duration); err != nil {
 			return out, fmt.Errorf("decision %d: %w", i+1, err)
 		}
 	}
@@ -185,34 +186,34 @@ func (d *Decider) apply(p *profile, alert *pipeline.Alert, env map[string]any, v
 		}
 	}
 	for _, t := range p.Decisions {
-		duration := t.Duration
+		length := t.Duration
 		if p.duration != nil {
 			out, err := p.duration.Eval(env)
 			text := fmt.Sprint(out)
 			if err == nil {
-				_, err = ParseDuration(text)
+				_, err = duration.Parse(text)
 			}
 			if err != nil {
-				v.Errors = append(v.Errors, fmt.Errorf("profile %s: duration_expr: %w; %s is used", p.Name, err, duration))
+				v.Errors = append(v.Errors, fmt.Errorf("profile %s: duration_expr: %w; %s is used", p.Name, err, length))
 			} else {
-				duration = text
+				length = text
 			}
 		}
-		v.Decisions = append(v.Decisions, decision(t, alert, duration, len(v.Decisions)))
+		v.Decisions = append(v.Decisions, decision(t, alert, length, len(v.Decisions)))
 	}
 }
 
 // decisionSpace is the namespace of decision ids.
 var decisionSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("sluice:decision"))
 
-func decision(t Template, alert *pipeline.Alert, duration string, ordinal int) pipeline.Decision {
+func decision(t Template, alert *pipeline.Alert, length string, ordinal int) pipeline.Decision {
 	out := pipeline.Decision{
 		UUID:      uuid.NewSHA1(decisionSpace, []byte(alert.UUID+"/"+strconv.Itoa(ordinal))).String(),
 		Origin:    "crowdsec",
 		Type:      t.Type,
 		Scope:     t.Scope,
 		Value:     alert.GetValue(),
-		Duration:  duration,
+		Duration:  length,
 		Scenario:  alert.Scenario,
 		Simulated: t.Simulated || alert.Simulated,
 	}
@@ -222,7 +223,7 @@ func decision(t Template, alert *pipeline.Alert, duration string, ordinal int) p
 	if out.Scope == "" {
 		out.Scope = alert.GetScope()
 	}
-	if d, err := ParseDuration(duration); err == nil {
+	if d, err := duration.Parse(length); err == nil {
 		// Event time: the same in every run.
 		out.Until = alert.Sluice.StopTime.Add(d).UTC().Format(time.RFC3339Nano)
 	}

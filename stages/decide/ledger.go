@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/pipeline"
+	"sluice/stages/decide/duration"
 )
 
 // Ledger remembers the decisions this process made, for GetDecisionsCount and
@@ -31,7 +32,7 @@ const (
 func NewLedger() *Ledger { return &Ledger{values: make(map[string][]entry)} }
 
 func (l *Ledger) record(d *pipeline.Decision, at time.Time) {
-	length, err := ParseDuration(d.Duration)
+	length, err := duration.Parse(d.Duration)
 	if err != nil || d.Simulated {
 		return
 	}

@@ -1,4 +1,5 @@
-package decide
+// Package duration reads the durations of decisions and rules, which may hold days.
+package duration
 
 import (
 	"fmt"
@@ -7,8 +8,8 @@ import (
 	"time"
 )
 
-// ParseDuration reads a Go duration that may begin with days, such as 4h, 7d or 1d12h.
-func ParseDuration(s string) (time.Duration, error) {
+// Parse reads a Go duration that may begin with days, such as 4h, 7d or 1d12h.
+func Parse(s string) (time.Duration, error) {
 	var days time.Duration
 	rest := s
 	if n, after, ok := strings.Cut(s, "d"); ok {

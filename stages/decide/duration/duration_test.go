@@ -1,4 +1,4 @@
-package decide
+package duration
 
 import (
 	"testing"
@@ -9,12 +9,12 @@ func TestDurationsMayHaveDays(t *testing.T) {
 	for in, want := range map[string]time.Duration{
 		"4h": 4 * time.Hour, "7d": 7 * 24 * time.Hour, "1d12h": 36 * time.Hour, "0.5d": 12 * time.Hour,
 	} {
-		if got, err := ParseDuration(in); err != nil || got != want {
+		if got, err := Parse(in); err != nil || got != want {
 			t.Errorf("%s gives %v, %v; want %v", in, got, err, want)
 		}
 	}
 	for _, in := range []string{"", "4", "d", "-1d", "1d2", "week", "1e9d"} {
-		if got, err := ParseDuration(in); err == nil {
+		if got, err := Parse(in); err == nil {
 			t.Errorf("%q gives %v; want an error", in, got)
 		}
 	}

@@ -1,0 +1,132 @@
+package expression
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/expr-lang/expr"
+
+	"sluice/pipeline"
+	"sluice/stages/decide/duration"
+	"sluice/stages/expression/funcs"
+)
+
+// Names of the functions that the patcher puts in place of reads of evt.
+const (
+	fnSlot        = "sluice_slot"
+	fnHas         = "sluice_has"
+	fnGetMeta     = "sluice_get_meta"
+	fnSet         = "sluice_set"
+	fnType        = "sluice_type"
+	fnTypeNumber  = "sluice_type_number"
+	fnTime        = "sluice_time"
+	fnReceived    = "sluice_received"
+	fnWhitelisted = "sluice_whitelisted"
+	ctxName       = "sluice_ctx"
+)
+
+// contextual are the helpers that get the Context as their first argument,
+// put there by the patcher.
+var contextual = map[string]bool{
+	"GetFromStash": true, "SetInStash": true, "GetDecisionsCount": true, "GetDecisionsSinceCount": true,
+	"GetActiveDecisionsCount": true, "GetActiveDecisionsTimeLeft": true,
+}
+
+func contextOptions() []expr.Option {
+	return []expr.Option{
+		expr.Function(fnSlot, func(a ...any) (any, error) {
+			return a[0].(*Context).Event.Get(pipeline.Slot(a[1].(int))), nil
+		}, new(func(*Context, int) string)),
+		expr.Function(fnHas, func(a ...any) (any, error) {
+			return a[0].(*Context).Event.Has(pipeline.Slot(a[1].(int))), nil
+		}, new(func(*Context, int) bool)),
+		expr.Function(fnGetMeta, func(a ...any) (any, error) {
+			ev := a[0].(*Context).Event
+			if ev.Type == pipeline.OverflowEvent {
+				return ev.View().GetMeta(a[1].(string)), nil
+			}
+			v, _ := ev.Field(pipeline.Meta, a[1].(string))
+			return v, nil
+		}, new(func(*Context, string) string)),
+		expr.Function(fnSet, func(a ...any) (any, error) {
+			a[0].(*Context).Event.SetField(pipeline.Namespace(a[1].(int)), a[2].(string), a[3].(string))
+			return true, nil
+		}, new(func(*Context, int, string, string) bool)),
+		expr.Function(fnType, func(a ...any) (any, error) { return typeName(a[0].(*Context)), nil }, new(func(*Context) string)),
+		expr.Function(fnTypeNumber, func(a ...any) (any, error) { return int(a[0].(*Context).Event.Type), nil }, new(func(*Context) int)),
+		expr.Function(fnTime, func(a ...any) (any, error) { return a[0].(*Context).Event.Time, nil }, new(func(*Context) time.Time)),
+		expr.Function(fnReceived, func(a ...any) (any, error) { return a[0].(*Context).Event.Received, nil }, new(func(*Context) time.Time)),
+		expr.Function(fnWhitelisted, func(a ...any) (any, error) { return a[0].(*Context).Event.Whitelisted, nil }, new(func(*Context) bool)),
+
+		expr.Function("GetFromStash", func(a ...any) (any, error) {
+			ctx := a[0].(*Context)
+			if ctx.Stash == nil {
+				return "", nil
+			}
+			v, _ := ctx.Stash.Get(a[1].(string), a[2].(string))
+			return v, nil
+		}, new(func(*Context, string, string) string)),
+		expr.Function("SetInStash", func(a ...any) (any, error) {
+			ctx := a[0].(*Context)
+			if ctx.Stash == nil {
+				return nil, nil
+			}
+			var ttl time.Duration
+			switch d := a[4].(type) {
+			case time.Duration:
+				ttl = d
+			case *time.Duration:
+				if d != nil {
+					ttl = *d
+				}
+			}
+			return nil, ctx.Stash.Set(a[1].(string), a[2].(string), a[3].(string), ttl)
+		}, new(func(*Context, string, string, string, time.Duration) error),
+			new(func(*Context, string, string, string, *time.Duration) error)),
+		expr.Function("GetDecisionsCount", decisionsCount(Decisions.Count), new(func(*Context, string) int)),
+		expr.Function("GetActiveDecisionsCount", decisionsCount(Decisions.ActiveCount), new(func(*Context, string) int)),
+		expr.Function("GetDecisionsSinceCount", func(a ...any) (any, error) {
+			d := a[0].(*Context).Decisions
+			since, err := duration.Parse(a[2].(string))
+			if err != nil {
+				return nil, fmt.Errorf("GetDecisionsSinceCount: %w", err)
+			}
+			if d == nil {
+				return 0, nil
+			}
+			return d.SinceCount(a[1].(string), since)
+		}, new(func(*Context, string, string) int)),
+		expr.Function("GetActiveDecisionsTimeLeft", func(a ...any) (any, error) {
+			d := a[0].(*Context).Decisions
+			if d == nil {
+				return time.Duration(0), nil
+			}
+			return d.ActiveTimeLeft(a[1].(string))
+		}, new(func(*Context, string) time.Duration)),
+	}
+}
+
+func decisionsCount(count func(Decisions, string) (int, error)) func(a ...any) (any, error) {
+	return func(a ...any) (any, error) {
+		d := a[0].(*Context).Decisions
+		if d == nil {
+			return 0, nil
+		}
+		return count(d, a[1].(string))
+	}
+}
+
+func typeName(ctx *Context) string {
+	if ctx.Event.Type == pipeline.OverflowEvent {
+		return "overflow"
+	}
+	return "event"
+}
+
+func helperOptions(table []funcs.Function) []expr.Option {
+	out := make([]expr.Option, len(table))
+	for i, f := range table {
+		out[i] = expr.Function(f.Name, f.Call, f.Types...)
+	}
+	return out
+}
