@@ -65,15 +65,22 @@ func New(schema *pipeline.Schema, o Options) (*Set, error) {
 			return nil, err
 		}
 	}
+	s.fields = newSlots(schema)
+	return s, nil
+}
+
+// WithoutFiles returns the methods without a file or a resolver: dates only.
+func WithoutFiles(schema *pipeline.Schema) *Set { return &Set{fields: newSlots(schema)} }
+
+func newSlots(schema *pipeline.Schema) slots {
 	enriched := func(name string) pipeline.Slot { return schema.Slot(pipeline.Enriched, name) }
-	s.fields = slots{
+	return slots{
 		marshaledTime: enriched("MarshaledTime"),
 		isoCode:       enriched("IsoCode"), isInEU: enriched("IsInEU"),
 		latitude: enriched("Latitude"), longitude: enriched("Longitude"),
 		asnNumber: enriched("ASNNumber"), asNumber: enriched("ASNumber"), asnOrg: enriched("ASNOrg"),
 		sourceRange: enriched("SourceRange"), names: enriched("reverse_dns"),
 	}
-	return s, nil
 }
 
 // Method finds a method by the name that rules use.
