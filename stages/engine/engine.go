@@ -60,11 +60,8 @@ type Engine struct {
 	Decider  *decide.Decider
 	Ledger   *decide.Ledger
 
-	keep  pipeline.KeepSet
-	dates dateSlots
+	keep pipeline.KeepSet
 }
-
-type dateSlots struct{ marshaled pipeline.Slot }
 
 // Compile compiles a rule set. Rules that do not compile are left out and
 // reported, one error each; the engine holds the rest. It is nil when
@@ -85,11 +82,15 @@ func Compile(set *rules.Set, o Options) (*Engine, []error) {
 	if err != nil {
 		return nil, append(errs, err)
 	}
-	enricher, err := enrich.New(e.Schema, e.enrichOptions())
+	enrichOptions, err := e.enrichOptions()
+	if err != nil {
+		return nil, append(errs, err)
+	}
+	enricher, err := enrich.New(e.Schema, enrichOptions)
 	if err != nil {
 		return nil, append(errs, fmt.Errorf("preparing the enrichers: %w", err))
 	}
-	compiler := expression.NewCompiler(e.Schema, e.Data, expression.Options{Reference: o.Reference})
+	compiler := expression.NewCompiler(e.Schema, e.Data, expression.Options{Reference: o.Reference, Decisions: e.Ledger})
 
 	parseOptions := parse.Options{
 		Schema: e.Schema, Compiler: compiler, Library: library, Enrich: enricher, Reference: o.Reference,
@@ -132,6 +133,29 @@ func (e *Engine) loadData() []error {
 		}
 	}
 	return errs
+}
+
+func (e *Engine) enrichOptions() (enrich.Options, error) {
+	o := enrich.Options{Data: e.Set.Data}
+	if e.opts.ReverseDNS {
+		names, err := enrich.NewNames(enrich.NamesOptions{})
+		if err != nil {
+			return o, fmt.Errorf("preparing reverse DNS: %w", err)
+		}
+		o.Names = names
+	}
+	return o, nil
+}
+
+// detectOptions lends the detector what its expressions see of an alert.
+func (e *Engine) detectOptions() detect.Options {
+	return detect.Options{BuildSignal: func(o *pipeline.Overflow) *pipeline.RuntimeAlert {
+		ra, err := e.Builder.Build(o)
+		if err != nil {
+			return nil
+		}
+		return ra
+	}}
 }
 
 func newLibrary(set *rules.Set) (*grok.Library, error) {
