@@ -28,7 +28,7 @@ func TestHelpers(t *testing.T) {
 		args []any
 		want any
 	}{
-		{"Upper", []any{"aß"}, "ASS"[:1] + "SS"},
+		{"Upper", []any{"aé"}, "AÉ"},
 		{"PathUnescape", []any{"%41%zz"}, "%41%zz"},
 		{"QueryUnescape", []any{"a+%41"}, "a A"},
 		{"IpInRange", []any{"::ffff:10.1.2.3", "10.0.0.0/8"}, true},
