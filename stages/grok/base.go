@@ -101,7 +101,7 @@ func basePatterns() [][2]string {
 		{"TTY", `/dev/(?:pts|tty[pq]?)\w*/?\d+`},
 		{"URIPROTO", `[A-Za-z]+(?:\+[+A-Za-z]+)?`},
 		{"URIHOST", `%{IPORHOST}(?::%{POSINT:port})?`},
-		{"URIPATH", `(?:/[-0-9A-Za-z$.+!*'(){},~:;=@#%&_]*)+`},
+		{"URIPATH", `(?:/[-0-9A-Za-z$.+!*'(){},~:;=@#%_]*)+`},
 		{"URIPARAM", `\?[-0-9A-Za-z$.+!*'|(){},~@#%&/=:;_?\[\]<>]*`},
 		{"URIPATHPARAM", `%{URIPATH}(?:%{URIPARAM})?`},
 		{"URI", `%{URIPROTO}://(?:%{USER}(?::[^@]*)?@)?(?:%{URIHOST})?(?:%{URIPATHPARAM})?`},

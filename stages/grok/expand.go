@@ -26,7 +26,7 @@ var brokenReference = regexp.MustCompile(`%\{[A-Za-z_][^}]*\}?`)
 
 // expansion is an expression with its references replaced by groups.
 type expansion struct {
-	text string // the regular expression; captures are named by groupName
+	pieces []piece
 	// names holds each capture's name once, in order of appearance; group[i]
 	// is the number of the group whose text names[i] takes.
 	names []string
@@ -45,23 +45,31 @@ func (l *Library) expand(expr string) (*expansion, error) {
 	if err := e.walk(expr, nil, nil); err != nil {
 		return nil, err
 	}
-	out := &expansion{}
-	var b strings.Builder
-	for _, p := range e.pieces {
-		if p.open && e.last[p.text] == p.occurrence {
-			b.WriteString("(?P<" + groupName(p.occurrence) + ">")
-		} else if p.open {
-			b.WriteString("(?:")
-		} else {
-			b.WriteString(p.text)
-		}
+	out := &expansion{pieces: e.pieces, names: e.names}
+	for i := range out.pieces {
+		p := &out.pieces[i]
+		p.takes = p.open && e.last[p.text] == p.occurrence
 	}
-	out.text = b.String()
 	for _, name := range e.names {
-		out.names = append(out.names, name)
 		out.group = append(out.group, e.last[name])
 	}
 	return out, nil
+}
+
+// text writes the regular expression.
+func (x *expansion) text() string {
+	var b strings.Builder
+	for _, p := range x.pieces {
+		switch {
+		case p.takes:
+			b.WriteString("(?P<" + groupName(p.occurrence) + ">")
+		case p.open:
+			b.WriteString("(?:")
+		default:
+			b.WriteString(p.text)
+		}
+	}
+	return b.String()
 }
 
 // expander collects the pieces of an expansion.
@@ -74,10 +82,13 @@ type expander struct {
 	size    int
 }
 
-// piece is a bit of text, or the opening of a capture's group.
+// piece is a bit of text, or the opening of a group. The text of a group's
+// closing is a piece of its own.
 type piece struct {
-	text       string // the text, or the capture's name
+	text       string // the text, or the capture's name, "" when the group has none
 	open       bool
+	closes     bool
+	takes      bool // the group is its name's last: the capture takes its text
 	occurrence int
 }
 
@@ -145,13 +156,14 @@ func (e *expander) reference(name, capture string, hidden, inner map[string]bool
 		e.last[capture] = e.count
 		e.pieces = append(e.pieces, piece{text: capture, open: true, occurrence: e.count})
 		e.count++
-	} else if err := e.literal("(?:"); err != nil {
-		return err
+	} else {
+		e.pieces = append(e.pieces, piece{open: true, occurrence: -1})
 	}
 	if err := e.walk(d.pattern, inner, path); err != nil {
 		return err
 	}
-	return e.literal(")")
+	e.pieces = append(e.pieces, piece{text: ")", closes: true})
+	return nil
 }
 
 // literal adds text as it is.
@@ -193,15 +205,8 @@ func (l *Library) check(name string, d definition, path []string) error {
 	e := expander{library: l, last: make(map[string]int)}
 	err := e.walk(d.pattern, nil, path)
 	if err == nil {
-		var b strings.Builder
-		for _, p := range e.pieces {
-			if p.open {
-				b.WriteString("(?:")
-			} else {
-				b.WriteString(p.text)
-			}
-		}
-		if _, parseErr := syntax.Parse(b.String(), syntax.Perl); parseErr != nil {
+		x := expansion{pieces: e.pieces}
+		if _, parseErr := syntax.Parse(x.text(), syntax.Perl); parseErr != nil {
 			err = errors.New(explain(parseErr))
 		}
 	}

@@ -3,7 +3,6 @@ package grok
 import (
 	"fmt"
 	"regexp"
-	"strings"
 )
 
 // Reference is the plain matcher of an expression: the standard regexp on the
@@ -20,12 +19,21 @@ func (l *Library) CompileReference(expr string) (*Reference, error) {
 	if err != nil {
 		return nil, fmt.Errorf("grok expression %q: %w", excerpt(expr), err)
 	}
-	re, err := regexp.Compile(e.text)
+	r, err := e.reference()
 	if err != nil {
 		return nil, fmt.Errorf("grok expression %q: %s", excerpt(expr), explain(err))
 	}
-	r := &Reference{names: e.names, re: re}
-	for _, g := range e.group {
+	return r, nil
+}
+
+// reference compiles an expansion plainly.
+func (x *expansion) reference() (*Reference, error) {
+	re, err := regexp.Compile(x.text())
+	if err != nil {
+		return nil, err
+	}
+	r := &Reference{names: x.names, re: re}
+	for _, g := range x.group {
 		r.group = append(r.group, re.SubexpIndex(groupName(g)))
 	}
 	return r, nil
@@ -51,6 +59,3 @@ func (r *Reference) Match(s string, captures []string) bool {
 	}
 	return true
 }
-
-// String returns the regular expression that the expression expands to.
-func (r *Reference) String() string { return strings.ReplaceAll(r.re.String(), "\n", `\n`) }
