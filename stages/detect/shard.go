@@ -15,6 +15,9 @@ type ShardOptions struct {
 	// Lateness is how far behind the clock an event may still come: nothing
 	// is freed or fired before the clock is that far past it.
 	Lateness time.Duration
+	// DatedOnly drops events without a date but for triggers, as CrowdSec's
+	// replay does; otherwise they count at their time of receipt.
+	DatedOnly bool
 	// Processing runs buckets on the time of receipt instead of the event's.
 	Processing bool
 }
@@ -79,6 +82,7 @@ type Stats struct {
 
 // The reasons in Stats.Dropped.
 const (
+	DroppedUndated        = "no date"
 	DroppedFailed         = "an expression failed"
 	DroppedDistinct       = "not distinct"
 	DroppedCancelled      = "cancelled"
@@ -165,6 +169,10 @@ func (s *Shard) pour(p *pipeline.Pour) {
 		b := &bucket{key: p.Key, doc: p.Scenario, count: 1, first: t, last: t, from: s.place(p), to: s.place(p)}
 		b.keep(doc, s.own(p.Event), p.Scope)
 		s.overflow(b, p.Event)
+		return
+	}
+	if s.opts.DatedOnly && !p.Event.Has(pipeline.SlotMarshaledTime) {
+		s.stats.Dropped[DroppedUndated]++
 		return
 	}
 	key := bucketKey{doc.group, p.Key}

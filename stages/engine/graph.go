@@ -66,7 +66,7 @@ func (e *Engine) Graph(o GraphOptions) (*pipeline.Graph, error) {
 		},
 		NewShard: func(int) pipeline.Shard {
 			s := &shard{Shard: e.Detector.NewShard(detect.ShardOptions{
-				Free: e.opts.Free, Lateness: e.opts.Lateness, Processing: e.opts.Processing,
+				Free: e.opts.Free, DatedOnly: !e.opts.Free, Lateness: e.opts.Lateness, Processing: e.opts.Processing,
 			}), gauges: o.Gauges}
 			return s
 		},
@@ -138,7 +138,14 @@ func (p *runnerPool) run(ctx context.Context, ra *pipeline.RuntimeAlert, o *pipe
 	r := p.pool.Get().(*postRunner)
 	defer p.pool.Put(r)
 	overflowEvent(r.event, ra, o)
+	key := ra.Alert.GetValue()
+	r.runner.SetContext(ctx)
 	r.runner.Run(r.context, nil)
 	ra.Whitelisted = r.event.Whitelisted
+	// A parser may have changed the scope and value of the alert's source.
+	if src, ok := ra.Sources[key]; ok {
+		src.Scope, src.Value = ra.Alert.GetScope(), ra.Alert.GetValue()
+		ra.Sources[key] = src
+	}
 	r.event.Overflow = nil
 }

@@ -78,7 +78,11 @@ func (w *worker) takeTurn() {
 		}
 	}
 	stash := w.stash(w.batch.Records.Partition)
-	stash.SetClock(w.clock)
+	clock := w.clock
+	if clock.IsZero() { // the partition's first record: it has no clock yet
+		clock = w.event.Received
+	}
+	stash.SetClock(clock)
 	w.context.Stash = stash
 }
 

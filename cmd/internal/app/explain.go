@@ -140,7 +140,7 @@ func (e *explainer) Observe(n *parse.Node, o parse.Observation) {
 	if text := e.describe(n, o); text != "" {
 		f.lines = append(f.lines, indent+text)
 	}
-	if o.Kind == parse.Aborted { // no node is left any more
+	if o.Kind == parse.EventAborted { // no node is left any more
 		for len(e.pending) > 0 {
 			e.pop(false)
 		}
@@ -173,7 +173,7 @@ func (e *explainer) describe(n *parse.Node, o parse.Observation) string {
 		return e.paint(grey, "statics not applied")
 	case parse.Moved:
 		return e.paint(green, "moves on to "+o.Value)
-	case parse.Aborted:
+	case parse.EventAborted:
 		return e.paint(red, fmt.Sprintf("the event ends here: %v", o.Err))
 	}
 	return ""
