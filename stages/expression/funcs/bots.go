@@ -1,15 +1,12 @@
 package funcs
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"regexp"
 	"strings"
-	"time"
 )
 
 // botList is a file of type bots: crawlers that say who they are and can be
@@ -105,33 +102,42 @@ func anyMatch(list []*regexp.Regexp, s string) bool {
 	return false
 }
 
-// matchKnownBot is MatchKnownBot(ip, user agent, path, files...).
-func (d *Data) matchKnownBot(args ...any) (any, error) {
-	var text [3]string
-	for i := range text {
-		s, err := arg[string]("MatchKnownBot", args, i)
-		if err != nil {
-			return nil, err
-		}
-		text[i] = s
-	}
-	addr, ok := botAddr(text[0])
+func botTable(d *Data, resolver Resolver) []Function {
+	return []Function{{
+		Name: "MatchKnownBot", Outside: true,
+		Types: []any{new(func(string, string, string, ...string) bool)},
+		Call: func(args ...any) (any, error) {
+			text := make([]string, max(3, len(args)))
+			for i := range text {
+				s, err := arg[string]("MatchKnownBot", args, i)
+				if err != nil {
+					return nil, err
+				}
+				text[i] = s
+			}
+			return d.matchKnownBot(resolver, text[0], text[1], text[2], text[3:]), nil
+		},
+	}}
+}
+
+// matchKnownBot asks the DNS only when no bot has the address in its lists.
+func (d *Data) matchKnownBot(resolver Resolver, ip, agent, path string, files []string) bool {
+	addr, ok := botAddr(ip)
 	if !ok {
-		return false, nil
+		return false
 	}
 	var byName []*bot
-	for _, a := range args[3:] {
-		name, _ := a.(string)
+	for _, name := range files {
 		list := d.bots[name]
 		if list == nil {
 			continue
 		}
 		for _, b := range list.entries {
-			if b.agent != nil && !b.agent.MatchString(text[1]) || len(b.paths) > 0 && !anyMatch(b.paths, text[2]) {
+			if b.agent != nil && !b.agent.MatchString(agent) || len(b.paths) > 0 && !anyMatch(b.paths, path) {
 				continue
 			}
 			if b.owns(addr) {
-				return true, nil
+				return true
 			}
 			if len(b.names) > 0 {
 				byName = append(byName, b)
@@ -139,16 +145,16 @@ func (d *Data) matchKnownBot(args ...any) (any, error) {
 		}
 	}
 	if len(byName) == 0 {
-		return false, nil
+		return false
 	}
-	for _, name := range confirmedNames(addr) {
+	for _, name := range resolver.Names(addr) {
 		for _, b := range byName {
 			if anyMatch(b.names, name) {
-				return true, nil
+				return true
 			}
 		}
 	}
-	return false, nil
+	return false
 }
 
 func (b *bot) owns(a netip.Addr) bool {
@@ -174,29 +180,4 @@ func botAddr(s string) (netip.Addr, bool) {
 		a = ap.Addr()
 	}
 	return a.WithZone("").Unmap(), true
-}
-
-// confirmedNames are the names of an address that lead back to it, in lower
-// case without the final dot.
-func confirmedNames(a netip.Addr) []string {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	names, err := net.DefaultResolver.LookupAddr(ctx, a.String())
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, n := range names {
-		back, err := net.DefaultResolver.LookupNetIP(ctx, "ip", n)
-		if err != nil {
-			continue
-		}
-		for _, b := range back {
-			if b.Unmap() == a {
-				out = append(out, strings.ToLower(strings.TrimSuffix(n, ".")))
-				break
-			}
-		}
-	}
-	return out
 }

@@ -2,38 +2,47 @@ package funcs
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
+	"sync"
 )
 
-// Data holds the data files that rules read: loaded once, then read by many
-// goroutines.
+// Data holds the data files that rules read: loaded first, then read by many
+// goroutines without locks. Load must not run beside readers.
 type Data struct {
-	lines   map[string][]string
-	regexps map[string]*regexpSet
+	text    map[string]*textFile
+	regexps map[string]*regexpFile
 	maps    map[string]*lookup
 	bots    map[string]*botList
+}
+
+// textFile is a file of type string.
+type textFile struct {
+	lines []string
+	set   func() *textSet // made when it is first asked for
 }
 
 // NewData returns an empty store.
 func NewData() *Data {
 	return &Data{
-		lines: make(map[string][]string), regexps: make(map[string]*regexpSet),
+		text: make(map[string]*textFile), regexps: make(map[string]*regexpFile),
 		maps: make(map[string]*lookup), bots: make(map[string]*botList),
 	}
 }
 
-// LoadOptions are the cache settings of a data: entry. They bound CrowdSec's
-// caches of slow matches; ours need none, so they change nothing but speed
-// there. See docs/compatibility.md.
+// LoadOptions are the cache settings of a data: entry. An answer never changes
+// while a file is loaded, so they are about speed alone: see docs/compatibility.md.
 type LoadOptions struct {
-	Cache    *bool
+	// Cache switches the cache off (false); nil and true leave it to the other fields.
+	Cache *bool
+	// Strategy is LRU, LFU, ARC or "", which is LRU. Each is bounded by Size
+	// and forgets what was not used for the longest time.
 	Strategy string
-	Size     int
+	// Size is the number of answers to remember, 0 for 50.
+	Size int
+	// TTLNanos asks for a cache too; answers do not age.
 	TTLNanos int64
 }
 
@@ -45,29 +54,40 @@ const maxDataLine = 1 << 20
 // ignored, and a file without a kind is not read (FIDELITY 10). An error
 // names file and line.
 func (d *Data) Load(name, path, kind string, opts LoadOptions) error {
-	if s := opts.Strategy; s != "" && !slices.Contains([]string{"LRU", "LFU", "ARC"}, s) {
-		return fmt.Errorf("data file %s: there is no cache strategy %q; it can be LRU, LFU or ARC", name, s)
+	cache, err := opts.cache()
+	if err != nil {
+		return fmt.Errorf("data file %s: %w", name, err)
 	}
 	switch kind {
 	case "":
 		return nil
 	case "string":
-		if _, ok := d.lines[name]; ok {
+		if _, ok := d.text[name]; ok {
 			return nil
 		}
 		lines := []string{}
-		err := eachLine(path, func(line string) error { lines = append(lines, line); return nil })
-		d.lines[name] = lines
-		return err
+		if err := eachLine(path, func(line string) error { lines = append(lines, line); return nil }); err != nil {
+			return err
+		}
+		d.text[name] = &textFile{lines, sync.OnceValue(func() *textSet { return newTextSet(lines) })}
+		return nil
 	case "regex", "regexp":
 		if _, ok := d.regexps[name]; ok {
 			return nil
 		}
-		set := &regexpSet{}
-		if err := eachLine(path, set.add); err != nil {
+		var all []*regexp.Regexp
+		err := eachLine(path, func(line string) error {
+			re, err := regexp.Compile(line)
+			if err != nil {
+				return fmt.Errorf("the line %q is no regular expression: %w", shorten(line), err)
+			}
+			all = append(all, re)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		d.regexps[name] = set.build()
+		d.regexps[name] = newRegexpFile(all, cache)
 		return nil
 	case "map":
 		if _, ok := d.maps[name]; ok {
@@ -77,6 +97,7 @@ func (d *Data) Load(name, path, kind string, opts LoadOptions) error {
 		if err := eachLine(path, m.add); err != nil {
 			return err
 		}
+		m.build()
 		d.maps[name] = m
 		return nil
 	case "bots":
@@ -119,21 +140,52 @@ func eachLine(path string, f func(line string) error) error {
 	return nil
 }
 
-// Lines returns the lines of a file of type string.
-func (d *Data) Lines(name string) ([]string, bool) {
-	lines, ok := d.lines[name]
-	return lines, ok
+// shorten cuts a text for an error message.
+func shorten(s string) string {
+	if len(s) > 200 {
+		return strings.ToValidUTF8(s[:200], "") + "…"
+	}
+	return s
+}
+
+// Lines returns the lines of a file of type string, not to be written to. ok
+// is false when no such file is loaded.
+func (d *Data) Lines(name string) (lines []string, ok bool) {
+	if f := d.text[name]; f != nil {
+		return f.lines, true
+	}
+	return nil, false
+}
+
+// ContainsAny tells whether s contains any line of a file of type string: the
+// fast form of any(File(name), {s contains #}). An unknown file has no lines.
+func (d *Data) ContainsAny(name, s string) bool {
+	f := d.text[name]
+	return f != nil && f.set().in(s)
 }
 
 // RegexpInFile tells whether a regexp of a file matches; false for a file that was not loaded.
 func (d *Data) RegexpInFile(s, name string) bool {
-	set := d.regexps[name]
-	return set != nil && set.match(s)
+	f := d.regexps[name]
+	return f != nil && f.match(s)
+}
+
+// LookupFile returns the tag that a file of type map has for s, "" for none.
+func (d *Data) LookupFile(s, name string) string {
+	if m := d.maps[name]; m != nil {
+		return m.find(s)
+	}
+	return ""
 }
 
 func dataTable(d *Data) []Function {
 	return []Function{
-		pure1("File", func(name string) []string { return d.lines[name] }),
+		pure1("File", func(name string) []string {
+			if lines, ok := d.Lines(name); ok {
+				return lines
+			}
+			return []string{}
+		}),
 		pure2("RegexpInFile", d.RegexpInFile),
 		pure1("FileMap", func(name string) []map[string]string {
 			if m := d.maps[name]; m != nil {
@@ -141,77 +193,6 @@ func dataTable(d *Data) []Function {
 			}
 			return []map[string]string{}
 		}),
-		pure2("LookupFile", func(s, name string) string {
-			if m := d.maps[name]; m != nil {
-				return m.find(s)
-			}
-			return ""
-		}),
-		{
-			Name: "MatchKnownBot", Outside: true,
-			Types: []any{new(func(string, string, string, ...string) bool)},
-			Call:  d.matchKnownBot,
-		},
+		pure2("LookupFile", d.LookupFile),
 	}
-}
-
-// lookup is a file of type map: rows with a pattern, how it matches, and a tag.
-type lookup struct {
-	rows     []map[string]string
-	equal    map[string]int
-	contains []int
-	regexps  []*regexp.Regexp
-	regexRow []int
-}
-
-func (m *lookup) add(line string) error {
-	var row map[string]string
-	if err := json.Unmarshal([]byte(line), &row); err != nil {
-		return fmt.Errorf("not a JSON object of strings: %w", err)
-	}
-	for _, key := range []string{"pattern", "tag", "type"} {
-		if row[key] == "" {
-			return fmt.Errorf("the row has no %q", key)
-		}
-	}
-	n := len(m.rows)
-	switch row["type"] {
-	case "equals":
-		m.equal[row["pattern"]] = n // a later row replaces an earlier one
-	case "contains":
-		m.contains = append(m.contains, n)
-	case "regex":
-		re, err := regexp.Compile(row["pattern"])
-		if err != nil {
-			return fmt.Errorf("the row's pattern: %w", err)
-		}
-		m.regexps, m.regexRow = append(m.regexps, re), append(m.regexRow, n)
-	default:
-		return fmt.Errorf("the row's type is %q; it can be equals, contains or regex", row["type"])
-	}
-	m.rows = append(m.rows, row)
-	return nil
-}
-
-// find returns the tag of the row that fits: an equal one, else the one whose
-// text stands leftmost (the earlier row where two begin at one place), else a regexp.
-func (m *lookup) find(s string) string {
-	if n, ok := m.equal[s]; ok {
-		return m.rows[n]["tag"]
-	}
-	best, at := -1, len(s)+1
-	for _, n := range m.contains {
-		if i := strings.Index(s, m.rows[n]["pattern"]); i >= 0 && i < at {
-			best, at = n, i
-		}
-	}
-	if best >= 0 {
-		return m.rows[best]["tag"]
-	}
-	for i, re := range m.regexps {
-		if re.MatchString(s) {
-			return m.rows[m.regexRow[i]]["tag"]
-		}
-	}
-	return ""
 }

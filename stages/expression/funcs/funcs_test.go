@@ -56,7 +56,7 @@ func TestHelpers(t *testing.T) {
 	}
 }
 
-func TestParseKV(t *testing.T) {
+func TestParseKVTable(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		want       map[string]string

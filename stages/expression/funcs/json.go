@@ -1,17 +1,20 @@
 package funcs
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"unsafe"
 
 	"github.com/buger/jsonparser"
 )
 
 func jsonTable() []Function {
+	paths := newMemo(maxPaths, jsonPath)
 	return []Function{
-		pure2("JsonExtract", func(blob, path string) string { return extract(blob, jsonPath(path)) }),
+		pure2("JsonExtract", func(blob, path string) string { return extract(blob, paths.get(path)) }),
 		{Name: "JsonExtractLib", Pure: true, Types: []any{new(func(string, ...string) string)}, Call: func(args ...any) (any, error) {
 			blob, path, err := blobAndPath("JsonExtractLib", args)
 			if err != nil {
@@ -24,33 +27,24 @@ func jsonTable() []Function {
 			if err != nil {
 				return nil, err
 			}
-			s, err := getString(blob, path)
-			if err != nil {
-				return "", nil
-			}
-			return s, nil
+			return extractUnescaped(blob, path), nil
 		}},
 		pure2("JsonExtractSlice", func(blob, path string) []any {
 			var out []any
-			if raw, ok := extractTyped(blob, path, jsonparser.Array); !ok || json.Unmarshal(raw, &out) != nil {
+			if raw, ok := extractTyped(blob, paths.get(path), jsonparser.Array); !ok || json.Unmarshal(raw, &out) != nil {
 				return nil
 			}
 			return out
 		}),
 		pure2("JsonExtractObject", func(blob, path string) map[string]any {
 			var out map[string]any
-			if raw, ok := extractTyped(blob, path, jsonparser.Object); !ok || json.Unmarshal(raw, &out) != nil {
+			if raw, ok := extractTyped(blob, paths.get(path), jsonparser.Object); !ok || json.Unmarshal(raw, &out) != nil {
 				return nil
 			}
 			return out
 		}),
-		pure1("ToJsonString", func(v any) string {
-			out, err := json.Marshal(v)
-			if err != nil {
-				return ""
-			}
-			return string(out)
-		}),
+		pure1("ToJsonString", toJSON),
+		pure1("ToJson", toJSON),
 		{Name: "UnmarshalJSON", Writes: true, Types: []any{new(func(string, map[string]any, string) error)}, Call: unmarshalJSON},
 	}
 }
@@ -82,17 +76,43 @@ func blobAndPath(name string, args []any) (string, []string, error) {
 	return blob, path, nil
 }
 
-// extract returns the JSON text at a path, not unescaped (FIDELITY 10), "" when there is none.
+// extract returns the JSON text at a path, not unescaped (FIDELITY 10), ""
+// when there is none. It aliases blob.
 func extract(blob string, path []string) string {
 	value, kind, err := get(blob, path)
 	if err != nil || kind == jsonparser.NotExist {
 		return ""
 	}
-	return string(value)
+	return unsafe.String(unsafe.SliceData(value), len(value))
 }
 
-func extractTyped(blob, path string, want jsonparser.ValueType) ([]byte, bool) {
-	value, kind, err := get(blob, jsonPath(path))
+// extractUnescaped returns the string at a path with its escapes read, "" for
+// what is no string.
+func extractUnescaped(blob string, path []string) string {
+	value, kind, err := get(blob, path)
+	if err != nil || kind != jsonparser.String {
+		return ""
+	}
+	if bytes.IndexByte(value, '\\') < 0 {
+		return unsafe.String(unsafe.SliceData(value), len(value))
+	}
+	s, err := jsonparser.ParseString(value)
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+func toJSON(v any) string {
+	out, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(out)
+}
+
+func extractTyped(blob string, path []string, want jsonparser.ValueType) ([]byte, bool) {
+	value, kind, err := get(blob, path)
 	return value, err == nil && kind == want
 }
 
@@ -106,17 +126,8 @@ func get(blob string, path []string) (value []byte, kind jsonparser.ValueType, e
 			err = errJSON
 		}
 	}()
-	value, kind, _, err = jsonparser.Get([]byte(blob), path...)
+	value, kind, _, err = jsonparser.Get(bytesOf(blob), path...)
 	return value, kind, err
-}
-
-func getString(blob string, path []string) (s string, err error) {
-	defer func() {
-		if recover() != nil {
-			err = errJSON
-		}
-	}()
-	return jsonparser.GetString([]byte(blob), path...)
 }
 
 // unmarshalJSON writes a JSON value into a map under a key.
@@ -126,7 +137,7 @@ func unmarshalJSON(args ...any) (any, error) {
 		return nil, err
 	}
 	var out any
-	if err := json.Unmarshal([]byte(blob), &out); err != nil {
+	if err := json.Unmarshal(bytesOf(blob), &out); err != nil {
 		return nil, fmt.Errorf("UnmarshalJSON: %w", err)
 	}
 	target[key] = out
@@ -144,6 +155,11 @@ func blobTargetKey(name string, args []any) (blob string, target map[string]any,
 		err = fmt.Errorf("%s: there is no map to write to", name)
 		return
 	}
-	key, err = arg[string](name, args, 2)
-	return
+	if key, err = arg[string](name, args, 2); err != nil {
+		return
+	}
+	return blob, target, strings.Clone(key), nil // the map keeps the key
 }
+
+// bytesOf returns the bytes of a string to readers.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

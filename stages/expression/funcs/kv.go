@@ -34,10 +34,14 @@ func parseInto(name string, args []any, parse func(text string, put func(k, v st
 		}
 		pairs = make(map[string]string)
 	}
+	if name == "ParseKVLax" {
+		target[key] = pairs // also when no pair is found, as CrowdSec does
+	}
+	text = strings.Clone(text) // the pairs outlive the line
 	n := 0
 	parse(text, func(k, v string) {
 		n++
-		pairs[strings.Clone(k)] = strings.Clone(v)
+		pairs[k] = v
 	})
 	if n == 0 {
 		return fmt.Errorf("%s: %w", name, errNoPairs)
@@ -51,7 +55,8 @@ func isKVSpace(b byte) bool {
 }
 
 // parseKV finds key=value pairs: a key is a run without blanks and =; a value
-// is quoted text, in which \ escapes and stays, or such a run, or nothing.
+// is quoted text, in which \ escapes and stays, or such a run, or nothing. It
+// equals a regexp: TestParseKVEqualsPattern.
 func parseKV(text string, put func(k, v string)) {
 	start := -1 // of the run that may become a key
 	for i := 0; i < len(text); i++ {
@@ -75,7 +80,9 @@ func kvValue(text string, i int) (value string, end int) {
 	if i < len(text) && text[i] == '"' {
 		for j := i + 1; j < len(text); j++ {
 			if text[j] == '\\' {
-				j++
+				if j++; j < len(text) && text[j] == '\n' {
+					break // CrowdSec's pattern lets a backslash escape all but the end of a line
+				}
 			} else if text[j] == '"' {
 				return text[i+1 : j], j + 1
 			}
@@ -96,7 +103,7 @@ func kvValue(text string, i int) (value string, end int) {
 }
 
 // parseKVLax finds key=value pairs whose values may hold blanks: a value ends
-// where the next key begins. Keys are names; those inside quotes do not count.
+// where the next key begins. Keys are names; those inside quotes do not count. It equals a regexp: TestParseKVLaxEqualsPattern.
 func parseKVLax(text string, put func(k, v string)) {
 	type span struct{ key, eq int }
 	var keys []span

@@ -1,19 +1,25 @@
 package funcs
 
 import (
-	"context"
 	"fmt"
 	"math"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 )
 
-func networkTable() []Function {
+func networkTable(resolver Resolver) []Function {
+	ranges := newMemo(maxPaths, func(s string) netip.Prefix { p, _ := ParseRange(s); return p })
 	return []Function{
-		pure2("IpInRange", IPInRange),
+		pure2("IpInRange", func(ip, cidr string) bool {
+			p := ranges.get(cidr)
+			if !p.IsValid() {
+				return false
+			}
+			a, err := parseIP(ip)
+			return err == nil && p.Contains(a)
+		}),
 		pure1("IsIP", func(s string) bool { _, err := parseIP(s); return err == nil }),
 		pure1("IsIPV4", func(s string) bool { a, err := parseIP(s); return err == nil && a.Is4() }),
 		pure1("IsIPV6", IsIPV6),
@@ -24,13 +30,10 @@ func networkTable() []Function {
 			if err != nil {
 				return nil, err
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-			defer cancel()
-			addrs, err := net.DefaultResolver.LookupHost(ctx, host)
-			if err != nil {
-				return []string{}, nil // CrowdSec logs and gives an empty list
+			if addrs := resolver.LookupHost(host); addrs != nil {
+				return addrs, nil
 			}
-			return addrs, nil
+			return []string{}, nil // CrowdSec logs the error and gives an empty list
 		}},
 	}
 }
@@ -59,12 +62,9 @@ func IsIPV6(s string) bool {
 func ParseRange(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return p, err
+		return netip.Prefix{}, err
 	}
-	if a := p.Addr(); a.Is4In6() {
-		if p.Bits() < 96 {
-			return p, fmt.Errorf("%q mixes IPv4 and IPv6", s)
-		}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
 	}
 	return p.Masked(), nil

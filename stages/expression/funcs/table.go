@@ -20,24 +20,53 @@ type Function struct {
 	Writes bool
 	// Outside: it reads a clock or the outside.
 	Outside bool
+
+	// The fast forms equal Call without boxed arguments. At most one is set,
+	// on pure helpers that cannot fail.
+
 	// String1 is a fast form for a pure func(string) string, or nil.
 	String1 func(string) string
+	// String2 is a fast form for a pure func(string, string) string, or nil.
+	String2 func(a, b string) string
+	// Bool1 is a fast form for a pure func(string) bool, or nil.
+	Bool1 func(string) bool
+	// Bool2 is a fast form for a pure func(string, string) bool, or nil.
+	Bool2 func(a, b string) bool
+}
+
+// Options are what helpers may ask beside the data files.
+type Options struct {
+	// Geo serves GeoIPEnrich and kin. Without one they give nil, as CrowdSec's without databases.
+	Geo GeoReader
+	// Resolver serves LookupHost and MatchKnownBot; nil is NewResolver().
+	Resolver Resolver
 }
 
 // Table returns the helpers, bound to a data store, sorted by name. The
 // helpers that need the running event's Context (stash, decisions) are not
-// in it: package expression adds them.
-func Table(d *Data) []Function {
+// in it: package expression adds them. Load the data files first: a call with
+// constant arguments may be folded.
+func Table(d *Data) []Function { return TableWith(d, Options{}) }
+
+// TableWith is Table with what the helpers may ask.
+func TableWith(d *Data, opts Options) []Function {
+	if opts.Resolver == nil {
+		opts.Resolver = NewResolver()
+	}
 	var t []Function
 	t = append(t, stringTable()...)
 	t = append(t, listTable()...)
-	t = append(t, networkTable()...)
+	t = append(t, uriTable()...)
+	t = append(t, networkTable(opts.Resolver)...)
+	t = append(t, geoTable(opts.Geo)...)
 	t = append(t, jsonTable()...)
 	t = append(t, kvTable()...)
 	t = append(t, xmlTable()...)
 	t = append(t, timeTable()...)
 	t = append(t, libInjectionTable()...)
 	t = append(t, dataTable(d)...)
+	t = append(t, botTable(d, opts.Resolver)...)
+	t = append(t, unsupportedTable()...)
 	slices.SortFunc(t, func(a, b Function) int { return strings.Compare(a.Name, b.Name) })
 	return t
 }
@@ -45,13 +74,15 @@ func Table(d *Data) []Function {
 // TestTable returns the helpers that only assertions of hub tests call.
 func TestTable() []Function {
 	return []Function{
-		pure2("FloatApproxEqual", func(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }),
+		pure2("FloatApproxEqual", approxEqual),
 		pure1("basename", func(path any) string {
 			s, _ := path.(string)
 			return s[strings.LastIndexAny(s, `/\`)+1:]
 		}),
 	}
 }
+
+func approxEqual(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }
 
 // The constructors below wrap a typed function. The checker has made sure of
 // the arguments' types where it could; where an argument's type was unknown
@@ -65,14 +96,13 @@ func pure1[A, R any](name string, f func(A) R) Function {
 		}
 		return f(a), nil
 	}}
-	if s, ok := any(f).(func(string) string); ok {
-		fn.String1 = s
-	}
+	fn.String1, _ = any(f).(func(string) string)
+	fn.Bool1, _ = any(f).(func(string) bool)
 	return fn
 }
 
 func pure2[A, B, R any](name string, f func(A, B) R) Function {
-	return Function{Name: name, Pure: true, Types: []any{new(func(A, B) R)}, Call: func(args ...any) (any, error) {
+	fn := Function{Name: name, Pure: true, Types: []any{new(func(A, B) R)}, Call: func(args ...any) (any, error) {
 		a, err := arg[A](name, args, 0)
 		if err != nil {
 			return nil, err
@@ -83,6 +113,9 @@ func pure2[A, B, R any](name string, f func(A, B) R) Function {
 		}
 		return f(a, b), nil
 	}}
+	fn.String2, _ = any(f).(func(string, string) string)
+	fn.Bool2, _ = any(f).(func(string, string) bool)
+	return fn
 }
 
 func pure3[A, B, C, R any](name string, f func(A, B, C) R) Function {
@@ -136,6 +169,18 @@ func timeTable() []Function {
 			}
 			return t.UTC().Format(time.RFC3339), nil
 		}},
+		{Name: "ParseUnixTime", Pure: true, Types: []any{new(func(string) (time.Time, error))}, Call: func(args ...any) (any, error) {
+			s, err := arg[string]("ParseUnixTime", args, 0)
+			if err != nil {
+				return nil, err
+			}
+			t, err := unixTime(s)
+			if err != nil {
+				return nil, fmt.Errorf("ParseUnixTime: %w", err)
+			}
+			return t.UTC(), nil
+		}},
+		pure2("FloatApproxEqual", approxEqual),
 		intervalFunc("AverageInterval", average),
 		intervalFunc("MedianInterval", median),
 	}
