@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -242,4 +243,27 @@ func TestRangesAreReadAsTheStandardLibraryDoes(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestHelpersServeManyGoroutines(t *testing.T) {
+	d := NewData()
+	mustLoad(t, d, "words", "string", "admin\nsecret")
+	mustLoad(t, d, "patterns", "regexp", `\badmin\b`+"\nx[0-9]+y\n^.?$")
+	table := Table(d)
+	xml, extract := function(t, table, "XMLGetNodeValue").String2, function(t, table, "JsonExtract").String2
+	inRange := function(t, table, "IpInRange").Bool2
+	var group sync.WaitGroup
+	for n := range 8 {
+		group.Go(func() {
+			text := strings.Repeat("v", n+1)
+			for range 200 {
+				if xml("<a><b>"+text+"</b></a>", "/a/b") != text || extract(`{"a":"`+text+`"}`, "a") != text ||
+					!inRange("192.0.2.1", "192.0.2.0/24") || !d.ContainsAny("words", text+"admin") || !d.RegexpInFile("x1y", "patterns") {
+					t.Errorf("goroutine %d reads what another one asked", n)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
 }
