@@ -64,8 +64,9 @@ func (w *ways) at(s string, p int) []int32 {
 type program struct {
 	insts  []inst
 	start  int32
-	slots  int    // two a capture
-	needed string // the longest literal that each match holds, "" when none is known
+	slots  int      // two a capture
+	needed string   // the longest literal that each match holds, "" when none is known
+	chain  []string // the literals that each match holds, in order
 	// anchored: a match begins at the start of the text or not at all.
 	anchored bool
 	// lead, when set, is the unbounded run that the expression begins with,
@@ -78,7 +79,7 @@ type program struct {
 }
 
 // maxInsts bounds a program; larger expressions are matched plainly.
-const maxInsts = 30000
+const maxInsts = 100000
 
 // compileTree makes the program of a tree with the given number of captures.
 func compileTree(root *node, captures int) (*program, error) {
@@ -88,7 +89,8 @@ func compileTree(root *node, captures int) (*program, error) {
 	if len(c.p.insts) > maxInsts {
 		return nil, errPlainOnly
 	}
-	for _, lit := range required(root, nil) {
+	c.p.chain = required(root, nil)
+	for _, lit := range c.p.chain {
 		if len(lit) > len(c.p.needed) {
 			c.p.needed = lit
 		}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,11 +57,47 @@ func smallest(fast *Pattern, plain *Reference, line string) string {
 }
 
 // report fails a test with the smallest line and the command that shows it again.
-func report(t *testing.T, test string, e hubExpression, fast *Pattern, plain *Reference, line string) {
+func report(t *testing.T, e hubExpression, fast *Pattern, plain *Reference, line string) {
 	t.Helper()
 	line = smallest(fast, plain, line)
-	t.Errorf("%s: %q on %q: %s\nagain: SLUICE_GROK_EXPR=%q SLUICE_GROK_LINE=%q go test ./stages/grok -run %s",
-		e.file, e.expr, line, difference(fast, plain, line, &Scratch{}), e.expr, line, test)
+	t.Errorf("%s: %q on %q: %s\nagain: SLUICE_GROK_FILE='%s' SLUICE_GROK_EXPR=%s SLUICE_GROK_LINE=%s go test ./stages/grok -run TestOneLine",
+		e.file, e.expr, line, difference(fast, plain, line, &Scratch{}), e.file, shellQuote(strconv.Quote(e.expr)), shellQuote(strconv.Quote(line)))
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// TestOneLine repeats one comparison of those above: SLUICE_GROK_EXPR and
+// SLUICE_GROK_LINE are Go strings in quotes, SLUICE_GROK_FILE the name of the
+// rule file whose patterns the expression uses, "own" or "" for none.
+func TestOneLine(t *testing.T) {
+	expr, err := strconv.Unquote(os.Getenv("SLUICE_GROK_EXPR"))
+	if err != nil {
+		t.Skip("SLUICE_GROK_EXPR is not set: there is no line to repeat")
+	}
+	line, err := strconv.Unquote(os.Getenv("SLUICE_GROK_LINE"))
+	if err != nil {
+		t.Fatalf("SLUICE_GROK_LINE is not a string in quotes: %v", err)
+	}
+	e := hubExpression{file: os.Getenv("SLUICE_GROK_FILE"), expr: expr, scope: NewLibrary()}
+	if e.file != "" && e.file != "own" {
+		hub := hubDir(t)
+		for _, of := range hubExpressions(t, hub, hubLibrary(t, hub, e.scope)) {
+			if of.file == e.file && of.expr == expr {
+				e.scope = of.scope
+			}
+		}
+	}
+	fast, err := e.scope.Compile(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := e.scope.CompileReference(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if what := difference(fast, plain, line, &Scratch{}); what != "" {
+		t.Errorf("%q on %q: %s", expr, line, what)
+	}
 }
 
 // sampled picks one in n of all (expression, line) pairs, the same in each run.
@@ -147,14 +184,14 @@ func compareExpression(t *testing.T, e hubExpression, lines []string, seed uint6
 		}
 		compared++
 		if difference(fast, plain, line, &scratch) != "" {
-			report(t, "TestPatternEqualsReference", e, fast, plain, line)
+			report(t, e, fast, plain, line)
 			return compared, matched
 		}
 	}
 	if len(hits) == 0 {
 		hits = lines[:min(len(lines), 50)]
 	}
-	random := rand.New(rand.NewPCG(seed, 7))
+	random := newRandom(seed)
 	for range mutations {
 		line := mutate(random, hits[random.IntN(len(hits))])
 		compared++
@@ -162,12 +199,15 @@ func compareExpression(t *testing.T, e hubExpression, lines []string, seed uint6
 			matched++
 		}
 		if difference(fast, plain, line, &scratch) != "" {
-			report(t, "TestPatternEqualsReference", e, fast, plain, line)
+			report(t, e, fast, plain, line)
 			return compared, matched
 		}
 	}
 	return compared, matched + len(hits)
 }
+
+// newRandom gives the same numbers in each run.
+func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) }
 
 // specials are what mutations insert: separators, things that look like other
 // fields, characters of several bytes, and bytes that are no UTF-8.
@@ -246,7 +286,7 @@ func TestBaseLibraryCapturesWhatTheHubsBaseDoes(t *testing.T) {
 func compareLibraries(t *testing.T, e hubExpression, a, b *Pattern, lines []string, mutations int) {
 	var scratch Scratch
 	got, want := make([]string, len(a.Names())), make([]string, len(b.Names()))
-	random := rand.New(rand.NewPCG(uint64(len(e.expr)), 11))
+	random := newRandom(uint64(len(e.expr)))
 	compare := func(line string) bool {
 		gotOK, wantOK := a.Match(line, got, &scratch), b.Match(line, want, &scratch)
 		if gotOK == wantOK && (!gotOK || strings.Join(got, "\x1f") == strings.Join(want, "\x1f")) {

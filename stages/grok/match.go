@@ -42,15 +42,8 @@ const (
 
 // search finds the leftmost match. On success scratch.slots holds the captures.
 func (p *program) search(s string, scratch *Scratch) verdict {
-	last := len(s)
-	if p.needed != "" {
-		if p.anchored {
-			if !strings.Contains(s, p.needed) {
-				return noMatch
-			}
-		} else if last = strings.Index(s, p.needed); last < 0 {
-			return noMatch
-		}
+	if p.needed != "" && !strings.Contains(s, p.needed) {
+		return noMatch
 	}
 	if cap(scratch.slots) < p.slots {
 		scratch.slots = make([]int, p.slots, 2*p.slots)
@@ -63,16 +56,13 @@ func (p *program) search(s string, scratch *Scratch) verdict {
 	return p.searchAll(s, scratch)
 }
 
-// searchAll tries each position at which a match can begin. Behind the last
-// place of the literal that each match needs there is none.
+// searchAll tries each position at which a match can begin. When the first
+// attempt failed, the literals that a match holds say how far to go on.
 func (p *program) searchAll(s string, scratch *Scratch) verdict {
 	begin := p.insts[p.start].first
 	last := -1
 	for at := 0; at <= len(s); {
-		if at = p.nextStart(s, at, begin); at < 0 {
-			return noMatch
-		}
-		if last >= 0 && at > last {
+		if at = p.nextStart(s, at, begin); at < 0 || last >= 0 && at > last {
 			return noMatch
 		}
 		if v := p.attempt(s, at, scratch); v != noMatch {
@@ -82,13 +72,28 @@ func (p *program) searchAll(s string, scratch *Scratch) verdict {
 			return gaveUp
 		}
 		if last < 0 {
-			if last = len(s); p.needed != "" {
-				last = strings.LastIndex(s, p.needed)
+			if last = p.lastStart(s); last < 0 {
+				return noMatch
 			}
 		}
 		at = p.skip(s, at)
 	}
 	return noMatch
+}
+
+// lastStart returns the last position where a match can begin, or -1: the
+// literals that a match holds must follow each other behind it.
+func (p *program) lastStart(s string) int {
+	last := len(s)
+	for i := len(p.chain) - 1; i >= 0 && last >= 0; i-- {
+		lit := p.chain[i]
+		if len(lit) == 1 {
+			last = strings.LastIndexByte(s[:last], lit[0])
+		} else {
+			last = strings.LastIndex(s[:last], lit)
+		}
+	}
+	return last
 }
 
 // nextStart returns the first position from at on where a match can begin, or -1.

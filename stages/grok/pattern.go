@@ -34,7 +34,7 @@ func (l *Library) Compile(expr string) (*Pattern, error) {
 		return nil, fmt.Errorf("grok expression %q: %s", excerpt(expr), explain(err))
 	}
 	p := &Pattern{names: x.names, plain: sync.OnceValue(x.plainMatcher)}
-	b := builder{slots: make(map[string]int)}
+	b := builder{slots: make(map[string]int), classes: make(map[string]*class)}
 	for i, g := range x.group {
 		b.slots[groupName(g)] = i
 	}

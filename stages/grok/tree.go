@@ -42,12 +42,24 @@ var errPlainOnly = errors.New("left to the plain matcher")
 
 // builder turns the standard parser's tree into ours.
 type builder struct {
-	slots map[string]int // group name → capture
-	size  int
+	slots   map[string]int // group name → capture
+	classes map[string]*class
+	size    int
+}
+
+// class returns the class of pairs of first and last characters, one for all its uses.
+func (b *builder) class(ranges ...rune) *class {
+	key := string(ranges)
+	known, ok := b.classes[key]
+	if !ok {
+		known = newClass(ranges)
+		b.classes[key] = known
+	}
+	return known
 }
 
 // maxNodes bounds the tree of an expression; larger ones are matched plainly.
-const maxNodes = 20000
+const maxNodes = 200000
 
 // build returns the tree of an expression, or errPlainOnly when it holds a
 // loop around something that can be empty (the standard regexp has rules of
@@ -62,13 +74,13 @@ func (b *builder) build(re *syntax.Regexp) (*node, error) {
 	case syntax.OpEmptyMatch:
 		return &node{kind: kindEmpty}, nil
 	case syntax.OpLiteral:
-		return literalNode(re), nil
+		return b.literal(re), nil
 	case syntax.OpCharClass:
-		return one(newClass(re.Rune)), nil
+		return one(b.class(re.Rune...)), nil
 	case syntax.OpAnyCharNotNL:
-		return one(newClass([]rune{0, '\n' - 1, '\n' + 1, unicode.MaxRune})), nil
+		return one(b.class(0, '\n'-1, '\n'+1, unicode.MaxRune)), nil
 	case syntax.OpAnyChar:
-		return one(newClass([]rune{0, unicode.MaxRune})), nil
+		return one(b.class(0, unicode.MaxRune)), nil
 	case syntax.OpBeginLine:
 		return &node{kind: kindAssert, assert: syntax.EmptyBeginLine}, nil
 	case syntax.OpEndLine:
@@ -115,9 +127,9 @@ func (b *builder) build(re *syntax.Regexp) (*node, error) {
 // one is a single character of a class.
 func one(c *class) *node { return &node{kind: kindRun, min: 1, max: 1, class: c} }
 
-// literalNode makes a literal; characters that stand for more than one
+// literal makes a literal; characters that stand for more than one
 // sequence of bytes become classes.
-func literalNode(re *syntax.Regexp) *node {
+func (b *builder) literal(re *syntax.Regexp) *node {
 	var subs []*node
 	for _, r := range re.Rune {
 		folds := re.Flags&syntax.FoldCase != 0 && unicode.SimpleFold(r) != r
@@ -132,7 +144,7 @@ func literalNode(re *syntax.Regexp) *node {
 				break
 			}
 		}
-		subs = append(subs, one(newClass(sortPairs(ranges))))
+		subs = append(subs, one(b.class(sortPairs(ranges)...)))
 	}
 	return cat(subs)
 }
@@ -183,7 +195,7 @@ func (b *builder) repeat(n *node, min, max int, re *syntax.Regexp) (*node, error
 	lazy := re.Flags&syntax.NonGreedy != 0
 	if n.kind == kindLit && utf8.RuneCountInString(n.lit) == 1 {
 		r, _ := utf8.DecodeRuneInString(n.lit)
-		n = one(newClass([]rune{r, r}))
+		n = one(b.class(r, r))
 	}
 	if n.kind == kindRun && n.min == 1 && n.max == 1 {
 		return &node{kind: kindRun, min: min, max: max, class: n.class, lazy: lazy}, nil
