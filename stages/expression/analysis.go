@@ -28,15 +28,19 @@ type Analysis struct {
 	ConstFalse bool
 }
 
-// analyse walks a tree as it was written.
-func (c *Compiler) analyse(n ast.Node) Analysis {
+// analyse walks a tree as it was written. f, when there is one, finds the conjuncts.
+func (c *Compiler) analyse(n ast.Node, f *fast) Analysis {
 	a := Analysis{}
-	if b, ok := n.(*ast.BoolNode); ok && !b.Value {
-		a.ConstFalse = true
-	}
 	v := &reader{c: c, a: &a, part: make(map[ast.Node]bool), slots: make(map[pipeline.Slot]bool)}
 	ast.Walk(&n, v)
 	v.finish()
+	if f == nil {
+		return a
+	}
+	e := f.effect(n)
+	a.Writes, a.Stash, a.Outside = e&writes != 0, e&stash != 0, e&outside != 0
+	a.Conjuncts = f.conjuncts(n)
+	a.ConstFalse = f.constFalse(n)
 	return a
 }
 

@@ -25,94 +25,211 @@ type Conjunct struct {
 	Literals []string
 }
 
-var conjunctOps = map[string]ConjunctOp{"==": Equals, "contains": Contains, "startsWith": StartsWith, "endsWith": EndsWith}
+// maxLiterals bounds what or-chains may add up to in one conjunct.
+const maxLiterals = 4096
+
+func conjunctOp(operator string) (op ConjunctOp, ok bool) {
+	switch operator {
+	case "==":
+		return Equals, true
+	case "contains":
+		return Contains, true
+	case "startsWith":
+		return StartsWith, true
+	case "endsWith":
+		return EndsWith, true
+	}
+	return 0, false
+}
 
 // conjuncts lists conditions without which a tree cannot be true, in the
-// order in which they are evaluated, as far as the first part that writes to the event.
-func (c *Compiler) conjuncts(n ast.Node, f *fast) []Conjunct {
+// order in which they are evaluated. Where one does not hold, the tree is
+// false and nothing in it has written to the event or a stash: so they end at
+// the first part that does.
+func (f *fast) conjuncts(n node) []Conjunct {
 	switch n := n.(type) {
 	case *ast.VariableDeclaratorNode:
-		if c.analyse(n.Value).Writes {
+		if f.effect(n.Value)&(writes|stash) != 0 {
 			return nil
 		}
-		return c.conjuncts(n.Expr, f)
+		f.lets = append(f.lets, &let{name: n.Name, value: n.Value, text: f.str(n.Value)})
+		defer func() { f.lets = f.lets[:len(f.lets)-1] }()
+		return f.conjuncts(n.Expr)
+	case *ast.ConditionalNode:
+		if isFalse(n.Exp2) {
+			return f.inTurn([]node{n.Cond, n.Exp1})
+		}
 	case *ast.BinaryNode:
 		switch n.Operator {
 		case "&&", "and":
-			left := c.conjuncts(n.Left, f)
-			if c.analyse(n.Left).Writes {
-				return left
-			}
-			return append(left, c.conjuncts(n.Right, f)...)
+			return f.inTurn(chainOf(n, true))
 		case "||", "or":
-			if c.analyse(n).Writes {
-				return nil
-			}
-			return either(c.conjuncts(n.Left, f), c.conjuncts(n.Right, f))
+			return f.either(chainOf(n, false))
 		}
 		if cj, ok := f.conjunct(n); ok {
 			return []Conjunct{cj}
 		}
 	case *ast.BuiltinNode:
-		if cj, ok := f.lineConjunct(n); ok {
-			return []Conjunct{cj}
+		if t, ok := f.lineTest(n); ok {
+			op, _ := conjunctOp(t.operator)
+			return f.single(op, t.text, t.literals)
 		}
 	}
 	return nil
 }
 
-// either keeps what both sides of an or need: one of both sides' literals.
-func either(a, b []Conjunct) []Conjunct {
+// inTurn lists the conjuncts of parts that must all be true.
+func (f *fast) inTurn(parts []node) []Conjunct {
+	var out []Conjunct
+	for _, p := range parts {
+		out = append(out, f.conjuncts(p)...)
+		if f.effect(p)&(writes|stash) != 0 {
+			break
+		}
+	}
+	return out
+}
+
+// either keeps what all sides of an or need: one of all sides' literals. A
+// side that can never be true does not count.
+func (f *fast) either(sides []node) []Conjunct {
+	var common []Conjunct
+	first := true
+	for _, side := range sides {
+		if f.constFalse(side) {
+			continue
+		}
+		own := f.conjuncts(side)
+		if first {
+			common, first = own, false
+		} else {
+			common = merge(common, own)
+		}
+		if len(common) == 0 {
+			return nil
+		}
+	}
+	return common
+}
+
+// merge pairs the conjuncts of two sides that are on the same operand.
+func merge(a, b []Conjunct) []Conjunct {
 	var out []Conjunct
 	for _, x := range a {
 		for _, y := range b {
-			if x.Op == y.Op && x.Operand == y.Operand {
-				literals := slices.Concat(x.Literals, y.Literals)
-				slices.Sort(literals)
-				out = append(out, Conjunct{x.Op, x.Operand, slices.Compact(literals)})
+			if x.Operand != y.Operand || len(x.Literals)+len(y.Literals) > maxLiterals {
+				continue
+			}
+			op := weaker(x.Op, y.Op)
+			literals := slices.Concat(x.Literals, y.Literals)
+			slices.Sort(literals)
+			if literals = slices.Compact(literals); op == Equals || !slices.Contains(literals, "") {
+				out = append(out, Conjunct{op, x.Operand, literals})
+				break
 			}
 		}
 	}
 	return out
 }
 
-func (f *fast) conjunct(n *ast.BinaryNode) (Conjunct, bool) {
-	if n.Operator == "in" {
-		l, list := f.str(n.Left), f.literals(n.Right)
-		if l == nil || !l.field || list == nil {
+// weaker returns the kind that both kinds imply of the same literal.
+func weaker(a, b ConjunctOp) ConjunctOp {
+	switch {
+	case a == b, b == Equals:
+		return a
+	case a == Equals:
+		return b
+	}
+	return Contains
+}
+
+func (f *fast) conjunct(n *ast.BinaryNode) (cj Conjunct, ok bool) {
+	l := f.str(n.Left)
+	one := func(op ConjunctOp, l *text, literals []string) (Conjunct, bool) {
+		list := f.single(op, l, literals)
+		if len(list) == 0 {
 			return Conjunct{}, false
 		}
-		return f.newConjunct(Equals, l, list)
+		return list[0], true
 	}
-	op, known := conjunctOps[n.Operator]
-	if !known {
-		return Conjunct{}, false
+	switch n.Operator {
+	case "in":
+		list, ok := f.literals(n.Right)
+		if !ok {
+			return cj, false
+		}
+		return one(Equals, l, list)
+	case "matches":
+		if r := f.str(n.Right); r != nil && r.constant {
+			if literals := required(r.value); literals != nil {
+				return one(Contains, l, literals)
+			}
+		}
+		return cj, false
 	}
-	l, r := f.str(n.Left), f.str(n.Right)
-	if l == nil || r == nil {
-		return Conjunct{}, false
+	op, known := conjunctOp(n.Operator)
+	r := f.str(n.Right)
+	if !known || l == nil || r == nil {
+		return cj, false
 	}
 	if op == Equals && l.constant {
 		l, r = r, l
 	}
-	if !l.field || !r.constant {
-		return Conjunct{}, false
+	if !r.constant {
+		return cj, false
 	}
-	return f.newConjunct(op, l, []string{r.value})
+	return one(op, l, []string{r.value})
 }
 
-func (f *fast) lineConjunct(n *ast.BuiltinNode) (Conjunct, bool) {
-	l, _, lines := f.lineTest(n)
-	if l == nil || !l.field || len(lines) == 0 {
-		return Conjunct{}, false
+// single makes a conjunct of a test, if it is one that can be indexed.
+func (f *fast) single(op ConjunctOp, l *text, literals []string) []Conjunct {
+	if l == nil || !l.field || op != Equals && slices.Contains(literals, "") {
+		return nil // every text contains the empty one
 	}
-	test := n.Arguments[1].(*ast.PredicateNode).Node.(*ast.BinaryNode)
-	return f.newConjunct(conjunctOps[test.Operator], l, slices.Clone(lines))
+	return []Conjunct{{op, f.c.operand(l), literals}}
 }
 
-func (f *fast) newConjunct(op ConjunctOp, l *text, literals []string) (Conjunct, bool) {
-	if op != Equals && slices.Contains(literals, "") {
-		return Conjunct{}, false // every text contains the empty one
+// constFalse tells whether a tree can never be true and never has an effect.
+func (f *fast) constFalse(n node) bool {
+	switch n := n.(type) {
+	case *ast.BoolNode:
+		return !n.Value
+	case *ast.BinaryNode:
+		switch n.Operator {
+		case "&&", "and":
+			for _, p := range chainOf(n, true) {
+				if f.constFalse(p) {
+					return true
+				}
+				if f.effect(p)&(writes|stash) != 0 {
+					return false
+				}
+			}
+		case "||", "or":
+			for _, p := range chainOf(n, false) {
+				if !f.constFalse(p) {
+					return false
+				}
+			}
+			return true
+		case "in":
+			list, ok := f.literals(n.Right)
+			l := f.str(n.Left)
+			return ok && len(list) == 0 && l != nil
+		}
+		l, r := f.str(n.Left), f.str(n.Right)
+		if l == nil || r == nil || !l.constant || !r.constant {
+			return f.neverEqual(n)
+		}
+		op := textOp(n.Operator)
+		return op != nil && !op(l.value, r.value) || n.Operator == "!=" && l.value == r.value
 	}
-	return Conjunct{op, f.c.operand(l.name, l.slot, l.chain), literals}, true
+	return false
+}
+
+// neverEqual recognises comparisons of two numbers, such as 1 == 0.
+func (f *fast) neverEqual(n *ast.BinaryNode) bool {
+	l, ok := n.Left.(*ast.IntegerNode)
+	r, ok2 := n.Right.(*ast.IntegerNode)
+	return ok && ok2 && (n.Operator == "==" && l.Value != r.Value || n.Operator == "!=" && l.Value == r.Value)
 }

@@ -47,24 +47,32 @@ type env struct {
 	Overflow    *pipeline.RuntimeAlert `expr:"sluice_overflow"`
 }
 
+// The names in env of what the patcher puts in place of reads of evt.
+const (
+	ctxName         = "sluice_ctx"
+	unmarshaledName = "sluice_unmarshaled"
+	overflowName    = "sluice_overflow"
+)
+
+// noOverflow stands for the alert that a log event does not have. Nothing writes to it.
 var noOverflow = &pipeline.RuntimeAlert{}
 
 // run runs a VM program on the context's event.
-func (ctx *Context) run(p *vm.Program, view bool) (any, error) {
-	ev := ctx.Event
-	ctx.env.Ctx = ctx
-	if view {
-		ctx.env.Evt = ev.View()
+func (ctx *Context) run(m *machine) (any, error) {
+	ev, e := ctx.Event, &ctx.env
+	e.Ctx, e.Overflow = ctx, ev.Overflow
+	if e.Overflow == nil {
+		e.Overflow = noOverflow
 	}
-	if ev.Unmarshaled == nil {
+	if m.unmarshaled && ev.Unmarshaled == nil {
 		ev.Unmarshaled = make(map[string]any)
 	}
-	ctx.env.Unmarshaled = ev.Unmarshaled
-	ctx.env.Overflow = ev.Overflow
-	if ev.Overflow == nil {
-		ctx.env.Overflow = noOverflow
+	e.Unmarshaled = ev.Unmarshaled
+	if m.view {
+		e.Evt = ev.View()
+		e.Unmarshaled = ev.Unmarshaled
 	}
-	out, err := ctx.machine.Run(p, &ctx.env)
-	ctx.env.Evt = nil
+	out, err := ctx.machine.Run(m.program, e)
+	e.Evt = nil
 	return out, err
 }

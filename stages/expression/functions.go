@@ -1,7 +1,6 @@
 package expression
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/expr-lang/expr"
@@ -22,7 +21,9 @@ const (
 	fnTime        = "sluice_time"
 	fnReceived    = "sluice_received"
 	fnWhitelisted = "sluice_whitelisted"
-	ctxName       = "sluice_ctx"
+	fnField       = "sluice_field"
+	fnSpace       = "sluice_space"
+	fnAppsec      = "sluice_appsec"
 )
 
 // contextual are the helpers that get the Context as their first argument,
@@ -48,10 +49,12 @@ func contextOptions() []expr.Option {
 			v, _ := ev.Field(pipeline.Meta, a[1].(string))
 			return v, nil
 		}, new(func(*Context, string) string)),
-		expr.Function(fnSet, func(a ...any) (any, error) {
-			a[0].(*Context).Event.SetField(pipeline.Namespace(a[1].(int)), a[2].(string), a[3].(string))
-			return true, nil
-		}, new(func(*Context, int, string, string) bool)),
+		expr.Function(fnSet, set, new(func(*Context, int, string, string) bool)),
+		expr.Function(fnField, field, new(func(*Context, int, string) string)),
+		expr.Function(fnSpace, func(a ...any) (any, error) {
+			return space(a[0].(*Context).Event, pipeline.Namespace(a[1].(int))), nil
+		}, new(func(*Context, int) map[string]string)),
+		expr.Function(fnAppsec, func(...any) (any, error) { return &Appsec{}, nil }, new(func(*Context) *Appsec)),
 		expr.Function(fnType, func(a ...any) (any, error) { return typeName(a[0].(*Context)), nil }, new(func(*Context) string)),
 		expr.Function(fnTypeNumber, func(a ...any) (any, error) { return int(a[0].(*Context).Event.Type), nil }, new(func(*Context) int)),
 		expr.Function(fnTime, func(a ...any) (any, error) { return a[0].(*Context).Event.Time, nil }, new(func(*Context) time.Time)),
@@ -88,11 +91,8 @@ func contextOptions() []expr.Option {
 		expr.Function("GetDecisionsSinceCount", func(a ...any) (any, error) {
 			d := a[0].(*Context).Decisions
 			since, err := duration.Parse(a[2].(string))
-			if err != nil {
-				return nil, fmt.Errorf("GetDecisionsSinceCount: %w", err)
-			}
-			if d == nil {
-				return 0, nil
+			if err != nil || d == nil {
+				return 0, nil // CrowdSec logs a bad duration and answers 0
 			}
 			return d.SinceCount(a[1].(string), since)
 		}, new(func(*Context, string, string) int)),
@@ -114,6 +114,38 @@ func decisionsCount(count func(Decisions, string) (int, error)) func(a ...any) (
 		}
 		return count(d, a[1].(string))
 	}
+}
+
+// set writes a field of the event, and of the View that the running program
+// looks at, if any.
+func set(a ...any) (any, error) {
+	ctx, space, name, value := a[0].(*Context), pipeline.Namespace(a[1].(int)), a[2].(string), a[3].(string)
+	ctx.Event.SetField(space, name, value)
+	if v := ctx.env.Evt; v != nil {
+		m := v.Meta
+		if space == pipeline.Parsed {
+			m = v.Parsed
+		}
+		m[name] = value
+	}
+	return true, nil
+}
+
+// field reads a field whose name is known only now. nil names what the VM
+// makes of a nil key of a map of strings: "".
+func field(a ...any) (any, error) {
+	name := ""
+	if a[2] != nil {
+		name = a[2].(string)
+	}
+	v, _ := a[0].(*Context).Event.Field(pipeline.Namespace(a[1].(int)), name)
+	return v, nil
+}
+
+func space(ev *pipeline.Event, space pipeline.Namespace) map[string]string {
+	m := make(map[string]string)
+	ev.Each(space, func(name, value string) { m[name] = value })
+	return m
 }
 
 func typeName(ctx *Context) string {

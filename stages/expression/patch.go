@@ -6,29 +6,31 @@ import (
 	"sluice/pipeline"
 )
 
-// patcher rewrites an expression's tree so that fixed reads of evt become
-// reads of slots. It sees children before their parents and changes a node
-// only when all of the path is known; an evt that is left makes the program
-// run on a View.
+// patcher rewrites an expression's tree so that reads of evt become reads of
+// slots. It sees children before their parents, so it changes a node only
+// when all of the path is known; wholes then does the namespaces that are
+// left. An evt that remains makes the program run on a View.
+//
+// What pipeline.View does not have (evt.SetMeta, evt.Appsec) and the helpers
+// that need the context are patched in every mode.
 type patcher struct {
 	c     *Compiler
-	slots bool // off for the reference: only the context is passed on
+	slots bool // off for the plain VM
 }
 
 // Visit implements ast.Visitor.
 func (p *patcher) Visit(n *ast.Node) {
-	if call, ok := (*n).(*ast.CallNode); ok {
-		p.call(n, call)
-		return
-	}
-	if !p.slots {
-		return
-	}
 	switch node := (*n).(type) {
+	case *ast.CallNode:
+		p.call(n, node)
 	case *ast.MemberNode:
-		p.member(n, node)
+		if isEvt(node.Node) && propertyOf(node) == "Appsec" {
+			ast.Patch(n, callOf(fnAppsec))
+		} else if p.slots {
+			p.member(n, node)
+		}
 	case *ast.BinaryNode:
-		if node.Operator == "in" {
+		if node.Operator == "in" && p.slots {
 			p.presence(n, node)
 		}
 	}
@@ -36,13 +38,7 @@ func (p *patcher) Visit(n *ast.Node) {
 
 func (p *patcher) call(n *ast.Node, call *ast.CallNode) {
 	if id, ok := call.Callee.(*ast.IdentifierNode); ok && contextual[id.Value] {
-		if len(call.Arguments) > 0 && isContext(call.Arguments[0]) {
-			return // patched before: visitors may run more than once
-		}
 		call.Arguments = append([]ast.Node{context()}, call.Arguments...)
-		return
-	}
-	if !p.slots {
 		return
 	}
 	m, ok := call.Callee.(*ast.MemberNode)
@@ -50,30 +46,33 @@ func (p *patcher) call(n *ast.Node, call *ast.CallNode) {
 		return
 	}
 	switch name := propertyOf(m); {
+	case name == "SetMeta" && len(call.Arguments) == 2:
+		ast.Patch(n, callOf(fnSet, append([]ast.Node{integer(int(pipeline.Meta))}, call.Arguments...)...))
+	case name == "SetParsed" && len(call.Arguments) == 2:
+		ast.Patch(n, callOf(fnSet, append([]ast.Node{integer(int(pipeline.Parsed))}, call.Arguments...)...))
+	case !p.slots:
 	case name == "GetType" && len(call.Arguments) == 0:
 		ast.Patch(n, callOf(fnType))
 	case name == "GetMeta" && len(call.Arguments) == 1:
 		ast.Patch(n, callOf(fnGetMeta, call.Arguments[0]))
-	case (name == "SetMeta" || name == "SetParsed") && len(call.Arguments) == 2:
-		space := pipeline.Meta
-		if name == "SetParsed" {
-			space = pipeline.Parsed
-		}
-		ast.Patch(n, callOf(fnSet, &ast.IntegerNode{Value: int(space)}, call.Arguments[0], call.Arguments[1]))
 	}
 }
 
 func (p *patcher) member(n *ast.Node, m *ast.MemberNode) {
 	if f, ok := fieldOf(m); ok {
-		ast.Patch(n, callOf(fnSlot, &ast.IntegerNode{Value: int(p.c.schema.Slot(f.Space, f.Name))}))
+		ast.Patch(n, callOf(fnSlot, integer(int(p.c.schema.Slot(f.Space, f.Name)))))
+		return
+	}
+	if space, ok := namespaceOf(m.Node); ok && !m.Method {
+		ast.Patch(n, callOf(fnField, integer(int(space)), m.Property))
 		return
 	}
 	if isEvt(m.Node) {
 		switch propertyOf(m) {
 		case "Unmarshaled":
-			ast.Patch(n, &ast.IdentifierNode{Value: "sluice_unmarshaled"})
+			ast.Patch(n, &ast.IdentifierNode{Value: unmarshaledName})
 		case "Overflow":
-			ast.Patch(n, &ast.IdentifierNode{Value: "sluice_overflow"})
+			ast.Patch(n, &ast.IdentifierNode{Value: overflowName})
 		case "Type":
 			ast.Patch(n, callOf(fnTypeNumber))
 		case "Time":
@@ -90,15 +89,23 @@ func (p *patcher) member(n *ast.Node, m *ast.MemberNode) {
 
 // presence turns "x" in evt.Meta into a test for the slot.
 func (p *patcher) presence(n *ast.Node, in *ast.BinaryNode) {
-	name, ok := in.Left.(*ast.StringNode)
-	if !ok {
-		return
-	}
 	space, ok := namespaceOf(in.Right)
 	if !ok {
 		return
 	}
-	ast.Patch(n, callOf(fnHas, &ast.IntegerNode{Value: int(p.c.schema.Slot(space, name.Value))}))
+	if name, ok := in.Left.(*ast.StringNode); ok {
+		ast.Patch(n, callOf(fnHas, integer(int(p.c.schema.Slot(space, name.Value)))))
+	}
+}
+
+// wholes is the patcher's second pass: namespaces that are used as a whole.
+type wholes struct{}
+
+// Visit implements ast.Visitor.
+func (wholes) Visit(n *ast.Node) {
+	if space, ok := namespaceOf(*n); ok {
+		ast.Patch(n, callOf(fnSpace, integer(int(space))))
+	}
 }
 
 func callOf(name string, args ...ast.Node) ast.Node {
@@ -107,19 +114,19 @@ func callOf(name string, args ...ast.Node) ast.Node {
 
 func context() ast.Node { return &ast.IdentifierNode{Value: ctxName} }
 
-func isContext(n ast.Node) bool {
+func integer(i int) ast.Node { return &ast.IntegerNode{Value: i} }
+
+func isEvt(n ast.Node) bool { return isNamed(n, "evt") }
+
+func isNamed(n ast.Node, name string) bool {
 	id, ok := n.(*ast.IdentifierNode)
-	return ok && id.Value == ctxName
+	return ok && id.Value == name
 }
 
-func isEvt(n ast.Node) bool {
-	id, ok := n.(*ast.IdentifierNode)
-	return ok && id.Value == "evt"
-}
-
-// propertyOf returns the fixed name that a member node reads, or "".
+// propertyOf returns the fixed name that a member node reads, or "". Below
+// evt nothing is nil as far as names are fixed, so evt?.Meta is evt.Meta.
 func propertyOf(m *ast.MemberNode) string {
-	if s, ok := m.Property.(*ast.StringNode); ok && !m.Optional {
+	if s, ok := m.Property.(*ast.StringNode); ok {
 		return s.Value
 	}
 	return ""
@@ -155,24 +162,24 @@ func fieldOf(n ast.Node) (pipeline.Field, bool) {
 	if !ok {
 		return pipeline.Field{}, false
 	}
-	name := propertyOf(m)
-	if name == "" {
+	name, ok := m.Property.(*ast.StringNode)
+	if !ok {
 		return pipeline.Field{}, false
 	}
 	if space, ok := namespaceOf(m.Node); ok {
-		return pipeline.Field{Space: space, Name: name}, true
+		return pipeline.Field{Space: space, Name: name.Value}, true
 	}
 	if isEvt(m.Node) {
-		switch name {
+		switch name.Value {
 		case "StrTime", "StrTimeFormat", "MarshaledTime", "WhitelistReason":
-			return pipeline.Field{Space: pipeline.Core, Name: name}, true
+			return pipeline.Field{Space: pipeline.Core, Name: name.Value}, true
 		}
 		return pipeline.Field{}, false
 	}
 	if line, ok := m.Node.(*ast.MemberNode); ok && isEvt(line.Node) && propertyOf(line) == "Line" {
-		switch name {
+		switch name.Value {
 		case "Raw", "Src", "Module":
-			return pipeline.Field{Space: pipeline.Core, Name: "Line." + name}, true
+			return pipeline.Field{Space: pipeline.Core, Name: "Line." + name.Value}, true
 		}
 	}
 	return pipeline.Field{}, false

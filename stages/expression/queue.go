@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
 
 	"sluice/pipeline"
@@ -58,19 +56,17 @@ func (c *Compiler) CompileQueue(src string) (*QueueProgram, error) {
 
 // plain compiles for the VM without slots.
 func (c *Compiler) plain(src string, env any) (*vm.Program, Analysis, error) {
-	if len(src) > maxSource {
-		return nil, Analysis{}, &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the expression is longer than %d KiB", maxSource>>10)}
-	}
-	options := append([]expr.Option{expr.Env(env), expr.Patch(&patcher{c: c})}, c.options...)
-	prog, err := expr.Compile(src, options...)
+	cfg := config(env, c.options)
+	tree, err := parse(src, cfg)
 	if err != nil {
-		return nil, Analysis{}, c.explain(err)
+		return nil, Analysis{}, c.explain(src, err)
 	}
-	tree, err := parser.Parse(src)
+	analysis := c.analyse(tree.Node, nil)
+	m, err := build(tree.Source, tree.Node, cfg, &patcher{c: c})
 	if err != nil {
-		return nil, Analysis{}, c.explain(err)
+		return nil, Analysis{}, c.explain(src, err)
 	}
-	return prog, c.analyse(tree.Node), nil
+	return m.program, analysis, nil
 }
 
 // Bool runs the program.
