@@ -1,0 +1,80 @@
+package kafka
+
+import (
+	"slices"
+	"time"
+
+	"sluice/pipeline/component"
+	"sluice/sinks"
+)
+
+// The keys that an alert can have.
+const (
+	KeySource = "source" // scope:value
+	KeyUUID   = "uuid"
+)
+
+// Config says where records are written, and how. Start from Default.
+type Config struct {
+	// Brokers are addresses to reach the cluster by, host:port.
+	Brokers []string `yaml:"brokers"`
+	// AlertsTopic and DecisionsTopic get their records; the one left out gets none.
+	AlertsTopic    string `yaml:"alerts_topic"`
+	DecisionsTopic string `yaml:"decisions_topic"`
+	// AlertKey is source or uuid.
+	AlertKey string `yaml:"alert_key"`
+	// Compression is none, gzip, snappy, lz4 or zstd.
+	Compression string `yaml:"compression"`
+	// MaxMessageBytes is the largest record that the brokers take. An alert
+	// that is larger is refused for good; its decisions are still written.
+	MaxMessageBytes component.Bytes `yaml:"max_message_bytes"`
+	// BatchTimeout is how long a partition's batch waits for more records.
+	BatchTimeout time.Duration `yaml:"batch_timeout"`
+	// RequestTimeout bounds a request; MaxAttempts how often one is sent
+	// before the batch fails and is given again as a whole.
+	RequestTimeout time.Duration `yaml:"request_timeout"`
+	MaxAttempts    int           `yaml:"max_attempts"`
+	// ClientID is the name told to the brokers.
+	ClientID string `yaml:"client_id"`
+}
+
+// Default returns the configuration of no topic yet.
+func Default() Config {
+	return Config{
+		AlertKey: KeySource, Compression: "zstd", MaxMessageBytes: 1_000_000,
+		BatchTimeout: 10 * time.Millisecond, RequestTimeout: 10 * time.Second, MaxAttempts: 3, ClientID: "sluice",
+	}
+}
+
+// Validate checks the configuration.
+func (c *Config) Validate() error {
+	if _, ok := codecs[c.Compression]; !ok {
+		return component.Invalid("compression", "%q is none of none, gzip, snappy, lz4, zstd", c.Compression)
+	}
+	switch {
+	case len(c.Brokers) == 0 || slices.Contains(c.Brokers, ""):
+		return component.Invalid("brokers", "name at least one, such as localhost:9092")
+	case c.AlertsTopic == "" && c.DecisionsTopic == "":
+		return component.Invalid("alerts_topic", "name an alerts_topic, a decisions_topic, or both")
+	case c.AlertKey != KeySource && c.AlertKey != KeyUUID:
+		return component.Invalid("alert_key", "%q is neither source nor uuid", c.AlertKey)
+	case c.MaxMessageBytes < 1 || c.MaxMessageBytes > 1<<30:
+		return component.Invalid("max_message_bytes", "%v is not between 1 and 1GiB", c.MaxMessageBytes)
+	case c.BatchTimeout <= 0 || c.RequestTimeout <= 0:
+		return component.Invalid("request_timeout", "batch_timeout and request_timeout must be more than 0s")
+	case c.MaxAttempts < 1:
+		return component.Invalid("max_attempts", "at least 1 is needed")
+	}
+	return nil
+}
+
+func init() {
+	sinks.Register(sinks.Kind[Config]{
+		Type:        "kafka",
+		Summary:     "Alerts and decisions as JSON records in Kafka topics.",
+		Description: "Records of one source share a partition, chosen as Kafka's default partitioner does.",
+		Example:     "brokers: [localhost:9092]\nalerts_topic: alerts\ndecisions_topic: decisions\n",
+		Default:     Default,
+		New:         func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
+	})
+}
