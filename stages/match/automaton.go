@@ -46,7 +46,7 @@ type needle struct {
 // literals, shortestCut the last.
 const (
 	maxStates   = 1 << 16
-	longest     = 32
+	longest     = 12
 	shortestCut = 4
 )
 
@@ -112,6 +112,14 @@ func (o *output) report(found []uint64, end, size int) {
 			set(found, an.doc)
 		}
 	}
+}
+
+// reads returns how many bytes of a text of size bytes a scan reads.
+func (a *automaton) reads(size int) int {
+	if a.onlyStart || a.onlyEnd {
+		return min(size, a.maxLen)
+	}
+	return size
 }
 
 func (a *automaton) states() int { return len(a.next) >> a.shift }

@@ -108,13 +108,7 @@ func compileError(sc *rules.Scenario, part string, t rules.Text, err error) erro
 // may use the event's memos only as long as nothing changes the fields they
 // read: what reads a field that was written before goes without.
 func (c *docCompiler) program(src string) (*expression.Program, error) {
-	compile := c.compiler.Compile
-	if f, ok := any(c.compiler).(interface {
-		CompileFilter(string) (*expression.Program, error)
-	}); ok {
-		compile = f.CompileFilter
-	}
-	p, err := c.compileOnce(src, src, compile)
+	p, err := c.compileOnce(src, src, c.compiler.CompileFilter)
 	if err != nil || !c.written.touch(p) {
 		return p, err
 	}

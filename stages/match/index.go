@@ -168,11 +168,11 @@ func (x *index) candidates(s *search, c *expression.Compiler, ctx *expression.Co
 				waiting += bits.OnesCount64(both)
 			}
 		}
-		if waiting < minScanned {
+		if waiting < sc.atLeast {
 			continue
 		}
 		text := x.operand(sc.operand, c, ctx)
-		if len(text) > waiting*bytesPerFilter {
+		if sc.automaton.reads(len(text)) > waiting*sc.bytesPerFilter {
 			continue // running the filters is cheaper
 		}
 		clear(s.hit)

@@ -129,7 +129,7 @@ func TestIndexNeverRulesOutWhatHolds(t *testing.T) {
 	}
 	for range 300 {
 		f := newFields()
-		entries := make([]entry, 1+rng.IntN(100))
+		entries := make([]entry, 1+rng.IntN(200))
 		for i := range entries {
 			entries[i].doc = int32(i)
 			for range rng.IntN(5) {
@@ -173,12 +173,14 @@ func allHold(conjuncts []expression.Conjunct, ev *pipeline.Event) bool {
 
 func TestIndexSkipsAScanThatCostsMoreThanItSaves(t *testing.T) {
 	f := newFields()
-	x := newIndex(2, []entry{
+	x := newIndex(4, []entry{
 		{0, []expression.Conjunct{f.contains("path", "abc")}},
 		{1, []expression.Conjunct{f.contains("path", "def")}},
+		{2, []expression.Conjunct{f.contains("path", "ghi")}},
+		{3, []expression.Conjunct{f.contains("path", "jkl")}},
 	})
-	if got := find(x, f.event("path", strings.Repeat("-", 10<<20))); len(got) != 2 {
-		t.Errorf("two filters do not pay a scan of 10 MiB: %v", got)
+	if got := find(x, f.event("path", strings.Repeat("-", 10<<20))); len(got) != 4 {
+		t.Errorf("four filters do not pay a scan of 10 MiB: %v", got)
 	}
 	if got := find(x, f.event("path", "--abc--")); !slices.Equal(got, []int32{0}) {
 		t.Errorf("%v", got)

@@ -69,7 +69,7 @@ func (m *Matcher) NewRunner() *Runner {
 // It equals MatchReference on a Matcher that was compiled with the reference
 // compiler, error counts aside: a filter that the index rules out does not
 // run, so it cannot fail either. TestMatchEqualsThePlainLoop and
-// TestHubMatchEqualsThePlainLoop hold the two together.
+// TestHub hold the two together.
 func (r *Runner) Match(ctx *expression.Context, line int32, set *pipeline.KeepSet, arena *pipeline.KeptArena, out []pipeline.Pour) []pipeline.Pour {
 	r.forget()
 	r.plain = false

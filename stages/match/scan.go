@@ -12,17 +12,24 @@ type scan struct {
 	// needs are the documents that have to be found in the text.
 	needs     []uint64
 	automaton *automaton
+	// atLeast is the number of candidates from which on a scan pays.
+	atLeast int
+	// bytesPerFilter is how much text the automaton reads while one filter runs.
+	bytesPerFilter int
 }
 
+// A filter that looks for one literal takes about as long as the automaton
+// takes for 10 bytes, and no less than it takes for 40. A scan has costs of
+// its own, about those of 16 literals.
 const (
-	// minScanned is the number of candidates from which on a scan can pay.
-	minScanned = 2
-	// bytesPerFilter is how many bytes an automaton reads while one filter runs.
-	bytesPerFilter = 40
+	bytesPerLiteral = 10
+	minFilterBytes  = 40
+	scanLiterals    = 16
+	fewestLiterals  = 4 // a filter has other costs too: count it as that many
 )
 
-// newScans makes a scan for each operand that at least minScanned documents
-// have a condition on, the one with the most documents first.
+// newScans makes a scan for each operand that enough literals are looked for
+// in, the one with the most documents first.
 func newScans(x *index, entries []docEntry) []*scan {
 	needles := make([][]needle, len(x.operands))
 	needs := make([][]uint64, len(x.operands))
@@ -39,11 +46,20 @@ func newScans(x *index, entries []docEntry) []*scan {
 	}
 	var out []*scan
 	for i := range needles {
-		if count(needs[i]) < minScanned {
+		docs := count(needs[i])
+		if docs == 0 {
+			continue
+		}
+		perDoc := max(len(needles[i])/docs, fewestLiterals)
+		atLeast := (scanLiterals + perDoc - 1) / perDoc
+		if docs < atLeast {
 			continue
 		}
 		if a := newAutomaton(needles[i]); a != nil {
-			out = append(out, &scan{operand: i, needs: needs[i], automaton: a})
+			out = append(out, &scan{
+				operand: i, needs: needs[i], automaton: a, atLeast: atLeast,
+				bytesPerFilter: max(perDoc*bytesPerLiteral, minFilterBytes),
+			})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *scan) int { return cmp.Compare(count(b.needs), count(a.needs)) })

@@ -28,7 +28,7 @@ type valueForm uint8
 const (
 	// anyValue runs the program and looks at what type it gave.
 	anyValue valueForm = iota
-	// textValue runs the program, which can only give a string.
+	// textValue runs the program's fast form, which can only give a string.
 	textValue
 	// fieldValue reads a field.
 	fieldValue
@@ -54,17 +54,12 @@ func newValue(p *expression.Program, src string, schema *pipeline.Schema) *value
 				return v
 			}
 		}
-		return v
 	}
-	for _, part := range v.parts {
-		if _, isString := part.(*ast.StringNode); isString {
-			continue
-		}
-		if _, isField := fieldOf(part); !isField {
-			return v
+	if p != nil {
+		if _, fast := p.Fast(); fast {
+			v.form = textValue
 		}
 	}
-	v.form = textValue
 	return v
 }
 
