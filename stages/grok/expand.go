@@ -13,7 +13,7 @@ import (
 
 // maxExpansion bounds the regular expression an expression may grow into, in
 // bytes: names that each use the former twice would else fill the memory.
-const maxExpansion = 1 << 20
+const maxExpansion = 256 << 10
 
 // referenceSyntax is what stands for another pattern: %{NAME},
 // %{NAME:capture} or %{NAME:capture:type}. The type means nothing: captures
@@ -195,6 +195,21 @@ func (l *Library) unknown(name string) error {
 	return fmt.Errorf("pattern %%{%s} is not defined", name)
 }
 
+// definitionError says which definition is at fault. Those that use it are not named as well.
+type definitionError struct {
+	origin, name string
+	err          error
+}
+
+func (e *definitionError) Error() string {
+	if e.origin == "" {
+		return fmt.Sprintf("pattern %s: %s", e.name, e.err)
+	}
+	return fmt.Sprintf("%s: pattern %s: %s", e.origin, e.name, e.err)
+}
+
+func (e *definitionError) Unwrap() error { return e.err }
+
 // check tells whether a definition, expanded, is a regular expression on its
 // own: "a)|(b" must not become one by being put between parentheses.
 func (l *Library) check(name string, d definition, path []string) error {
@@ -210,12 +225,9 @@ func (l *Library) check(name string, d definition, path []string) error {
 			err = errors.New(explain(parseErr))
 		}
 	}
-	if err != nil {
-		where := ""
-		if d.origin != "" {
-			where = d.origin + ": "
-		}
-		err = fmt.Errorf("%spattern %s: %w", where, name, err)
+	var inner *definitionError
+	if err != nil && !errors.As(err, &inner) {
+		err = &definitionError{origin: d.origin, name: name, err: err}
 	}
 	l.checked.Store(name, err)
 	return err
