@@ -68,7 +68,7 @@ func Compile(nodes []*rules.Node, o Options) (*Pipeline, []error) {
 	// Stages are those of the nodes that are left.
 	p.stages = slices.DeleteFunc(p.stages, func(s stage) bool { return len(s.nodes) == 0 })
 	for i := range p.stages {
-		p.stages[i].index = newIndex(p.stages[i].nodes)
+		p.stages[i].index = newIndex(p.stages[i].nodes, c)
 	}
 	return p, c.errs
 }

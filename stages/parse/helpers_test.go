@@ -25,6 +25,7 @@ type bench struct {
 	schema *pipeline.Schema
 	runner *Runner
 	ctx    *expression.Context
+	label  pipeline.Slot // of the label type
 }
 
 // load writes files (path below parsers/ or postoverflows/ → YAML) into a
@@ -51,6 +52,8 @@ func compileNodes(nodes []*rules.Node, reference bool) (*bench, []error) {
 
 // start makes runner and event, once the schema is complete.
 func (b *bench) start() {
+	b.label = b.schema.Slot(pipeline.Label, "type")
+	b.schema.Slot(pipeline.Parsed, "message")
 	b.runner = b.NewRunner()
 	b.ctx = &expression.Context{Event: pipeline.NewEvent(b.schema), Stash: b.NewStashes()}
 }

@@ -133,21 +133,24 @@ func (r *Runner) listed(w *whitelist) bool {
 			return false
 		}
 		for source := range r.ev.Overflow.Sources {
-			if w.holds(source) {
+			if addr, err := netip.ParseAddr(source); err == nil && w.holds(addr) {
 				return true
 			}
 		}
 		return false
 	}
 	ip := r.ev.Get(r.sourceIP)
-	return ip != "" && w.holds(ip)
-}
-
-func (w *whitelist) holds(source string) bool {
-	addr, err := netip.ParseAddr(source)
-	if err != nil {
+	if ip == "" {
 		return false
 	}
+	if ip != r.sourceText { // most rule sets have several whitelists
+		addr, err := netip.ParseAddr(ip)
+		r.sourceText, r.source, r.sourceOK = ip, addr, err == nil
+	}
+	return r.sourceOK && w.holds(r.source)
+}
+
+func (w *whitelist) holds(addr netip.Addr) bool {
 	for _, a := range w.addrs {
 		if a == addr {
 			return true

@@ -2,6 +2,7 @@ package parse
 
 import (
 	"context"
+	"net/netip"
 
 	"sluice/pipeline"
 	"sluice/stages/enrich"
@@ -60,6 +61,9 @@ type Runner struct {
 	obs         Observer
 	stage       int // index of the stage that the event is in
 	waited      bool
+	sourceText  string // evt.Meta.source_ip as it was parsed last, for whitelists
+	source      netip.Addr
+	sourceOK    bool
 	abortReason string
 	abortErr    error
 }
@@ -88,7 +92,7 @@ func (r *Runner) Run(ctx *expression.Context, obs Observer) Outcome {
 	r.ctx, r.ev, r.obs = ctx, ctx.Event, obs
 	r.stage, r.waited, r.abortReason, r.abortErr = 0, false, "", nil
 	outcome := r.run()
-	r.ctx, r.ev, r.obs = nil, nil, nil
+	r.ctx, r.ev, r.obs, r.sourceText = nil, nil, nil, ""
 	clear(r.captures) // they alias the line
 	return outcome
 }
