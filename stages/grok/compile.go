@@ -38,6 +38,7 @@ type inst struct {
 	next     int32 // the instruction behind
 	other    int32 // the second way of opTwo
 	slot     int32 // of opCap
+	decision int32 // its number among the instructions that decide, from 1; else 0
 	min, max int32 // of runs; max -1: any number
 	class    *class
 	lit      string // of opLit; for runs: what must stand behind, "" when unknown
@@ -62,11 +63,12 @@ func (w *ways) at(s string, p int) []int32 {
 // program is a compiled expression. A program is compiled from its end, so
 // that each instruction is made with what follows it at hand.
 type program struct {
-	insts  []inst
-	start  int32
-	slots  int      // two a capture
-	needed string   // the longest literal that each match holds, "" when none is known
-	chain  []string // the literals that each match holds, in order
+	insts     []inst
+	start     int32
+	slots     int      // two a capture
+	decisions int      // the number of instructions that decide
+	needed    string   // the longest literal that each match holds, "" when none is known
+	chain     []string // the literals that each match holds, in order
 	// anchored: a match begins at the start of the text or not at all.
 	anchored bool
 	// lead, when set, is the unbounded run that the expression begins with,
@@ -154,6 +156,11 @@ type compiler struct {
 // emit adds an instruction of which a match can begin with f.
 func (c *compiler) emit(in inst, f first) int32 {
 	in.first = c.intern(f)
+	switch in.op {
+	case opGreedy, opLazy, opLazyFind, opTwo, opAlt:
+		c.p.decisions++
+		in.decision = int32(c.p.decisions)
+	}
 	c.p.insts = append(c.p.insts, in)
 	return int32(len(c.p.insts) - 1)
 }

@@ -11,6 +11,10 @@ type Scratch struct {
 	stack []frame
 	slots []int // the positions of the captures, -1 where there is none
 	steps int   // what is left of the search's budget
+	// tried holds a bit for each (decision, position) that was reached since
+	// the search began to look long: coming there again leads nowhere, as all
+	// ways on from it have failed or are still to be tried. Empty before.
+	tried []uint64
 }
 
 // frame is a decision that can be taken back. Its meaning depends on the
@@ -26,6 +30,10 @@ const (
 	// backtracking goes to the plain matcher, which is linear.
 	stepsPerByte = 64
 	minSteps     = 1 << 14
+	// triedAfter is the number of decisions taken back after which the search
+	// remembers where it has been, in at most maxTried bits.
+	triedAfter = 256
+	maxTried   = 1 << 23
 	// maxFrames bounds the stack, keptFrames what a Scratch keeps of it.
 	maxFrames  = 1 << 20
 	keptFrames = 1 << 14
@@ -50,6 +58,7 @@ func (p *program) search(s string, scratch *Scratch) verdict {
 	}
 	scratch.slots = scratch.slots[:p.slots]
 	scratch.steps = minSteps + stepsPerByte*len(s)
+	scratch.tried = scratch.tried[:0]
 	if p.anchored {
 		return p.attempt(s, 0, scratch)
 	}
@@ -157,10 +166,15 @@ func (p *program) run(s string, at int, scratch *Scratch) verdict {
 	insts := p.insts
 	stack := scratch.stack[:0]
 	slots := scratch.slots
+	tried := scratch.tried
+	remember := scratch.steps - triedAfter
 	pc := p.start
 	for {
 		in := &insts[pc]
 		ok := false
+		if len(tried) > 0 && in.decision > 0 && again(tried, (int(in.decision)-1)*(len(s)+1)+at) {
+			goto undo
+		}
 		switch in.op {
 		case opMatch:
 			scratch.stack = stack
@@ -296,6 +310,11 @@ func (p *program) run(s string, at int, scratch *Scratch) verdict {
 			continue
 		}
 	undo:
+		if scratch.steps < remember && len(tried) == 0 {
+			tried = p.remember(s, scratch)
+			remember = -1 << 62
+		}
+	back:
 		for {
 			n := len(stack) - 1
 			if n < 0 {
@@ -325,7 +344,7 @@ func (p *program) run(s string, at int, scratch *Scratch) verdict {
 				}
 				if end >= 0 {
 					at, pc = end, in.next
-					break undo
+					break back
 				}
 			case opLazy:
 				if width := in.more(s, f.from, int(f.way)); width > 0 {
@@ -334,7 +353,7 @@ func (p *program) run(s string, at int, scratch *Scratch) verdict {
 						scratch.steps -= (end - f.from) >> 4
 						f.from, f.way = end, int32(taken)
 						at, pc = end, in.next
-						break undo
+						break back
 					}
 				}
 				stack = stack[:n]
@@ -345,7 +364,7 @@ func (p *program) run(s string, at int, scratch *Scratch) verdict {
 							scratch.steps -= (end - f.from) >> 4
 							f.from = end
 							at, pc = end, in.next
-							break undo
+							break back
 						}
 					}
 				}
@@ -353,7 +372,7 @@ func (p *program) run(s string, at int, scratch *Scratch) verdict {
 			case opTwo:
 				at, pc = f.from, in.other
 				stack = stack[:n]
-				break undo
+				break back
 			case opAlt:
 				at = f.from
 				list := in.ways.at(s, at)
@@ -361,10 +380,35 @@ func (p *program) run(s string, at int, scratch *Scratch) verdict {
 				if f.way++; int(f.way) == len(list) {
 					stack = stack[:n]
 				}
-				break undo
+				break back
 			}
 		}
 	}
+}
+
+// remember makes the memory of the decisions of a search, empty when it would be too large.
+func (p *program) remember(s string, scratch *Scratch) []uint64 {
+	bits := p.decisions * (len(s) + 1)
+	if bits > maxTried {
+		return nil
+	}
+	words := (bits + 63) / 64
+	if cap(scratch.tried) < words {
+		scratch.tried = make([]uint64, words)
+	}
+	scratch.tried = scratch.tried[:words]
+	clear(scratch.tried)
+	return scratch.tried
+}
+
+// again notes a decision at a position, and tells whether it was noted before.
+func again(tried []uint64, bit int) bool {
+	word, mask := &tried[bit>>6], uint64(1)<<(bit&63)
+	if *word&mask != 0 {
+		return true
+	}
+	*word |= mask
+	return false
 }
 
 // scan returns where a run may end at the earliest and at the latest, or -1
