@@ -15,7 +15,7 @@
 //     point into the rule file
 //   - target.go: the fields that a static or a grok can name by a path
 //   - run.go: the stages and what moves an event through them (FIDELITY 1, 2)
-//   - node.go: what one node does, in order (FIDELITY 3 to 7)
+//   - node.go, method.go: what one node does, in order (FIDELITY 3 to 7)
 //   - index.go: which top-level nodes of a stage need not be looked at
 //   - observe.go: what `test` and `explain` see; the same code runs with and
 //     without an observer
@@ -25,7 +25,7 @@
 //
 //   - A node's filter runs at most once an event and in order, also when the
 //     index could do without: filters may write (FIDELITY 9). The index leaves
-//     out only nodes whose filter cannot be true and does not write.
+//     out only nodes whose filter cannot be true and would end before it writes.
 //   - With an observer every node is tried, so that its failure is recorded.
 //   - A node that touches a stash calls BeforeOrdered only once its filter
 //     held, unless the filter itself reads the stash.
