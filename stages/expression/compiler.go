@@ -65,6 +65,7 @@ func (c *Compiler) compile(src string, frozen bool) (*Program, error) {
 		return nil, c.explain(src, err)
 	}
 	f := &fast{c: c, source: tree.Source, effects: make(map[node]effect)}
+	f.normalise(&tree.Node)
 	p.analysis = c.analyse(tree.Node, f)
 	if c.opts.Reference {
 		return p, nil

@@ -70,12 +70,26 @@ func (f *fast) conjuncts(n node) []Conjunct {
 			return []Conjunct{cj}
 		}
 	case *ast.BuiltinNode:
-		if t, ok := f.lineTest(n); ok {
-			op, _ := conjunctOp(t.operator)
-			return f.single(op, t.text, t.literals)
+		if tests, ok := f.lineTests(n); ok {
+			return f.ofLines(tests)
 		}
 	}
 	return nil
+}
+
+// ofLines are the conjuncts of any(File('f'), {…}): when no test holds of a
+// line, nothing else of the predicate runs.
+func (f *fast) ofLines(tests []lineTest) []Conjunct {
+	var common []Conjunct
+	for i, t := range tests {
+		op, _ := conjunctOp(t.operator)
+		own := f.single(op, t.text, t.literals)
+		if i > 0 {
+			own = merge(common, own)
+		}
+		common = own
+	}
+	return common
 }
 
 // inTurn lists the conjuncts of parts that must all be true.

@@ -32,19 +32,35 @@ func (f *fast) fileOf(n node) ([]string, bool) {
 
 // anyLine compiles any(File('f'), {text contains #}) and its like.
 func (f *fast) anyLine(n *ast.BuiltinNode) boolFunc {
-	t, ok := f.lineTest(n)
+	tests, ok := f.lineTests(n)
 	if !ok {
 		return nil
 	}
-	in, fits := t.text.fn, oneOf(t.operator, t.literals)
-	if len(t.literals) == 0 {
+	certain := true
+	fits := make([]func(*Context) (bool, error), len(tests))
+	for i, t := range tests {
+		in, fit := t.text.fn, oneOf(t.operator, t.literals)
+		fits[i] = func(ctx *Context) (bool, error) {
+			s, err := in(ctx)
+			return err == nil && fit(s), err
+		}
+		certain = certain && t.certain
+	}
+	test := fits[0]
+	if len(tests[0].literals) == 0 { // any of nothing
 		return func(*Context) (bool, error) { return false, nil }
 	}
-	test := func(ctx *Context) (bool, error) {
-		s, err := in(ctx)
-		return err == nil && fits(s), err
+	if len(fits) > 1 {
+		test = func(ctx *Context) (bool, error) {
+			for _, fit := range fits {
+				if ok, err := fit(ctx); ok || err != nil {
+					return ok, err
+				}
+			}
+			return false, nil
+		}
 	}
-	if t.certain {
+	if certain {
 		return test
 	}
 	slow := f.onVM(n)
@@ -59,29 +75,42 @@ func (f *fast) anyLine(n *ast.BuiltinNode) boolFunc {
 	}
 }
 
-// lineTest takes any(File('f'), {…}) apart.
-func (f *fast) lineTest(n node) (lineTest, bool) {
-	var none lineTest
+// lineTests takes any(File('f'), {…}) apart: one of the tests has to hold.
+// None of them can fail.
+func (f *fast) lineTests(n node) ([]lineTest, bool) {
 	b, ok := n.(*ast.BuiltinNode)
 	if !ok || b.Name != "any" || len(b.Arguments) != 2 {
-		return none, false
+		return nil, false
 	}
 	lines, ok := f.fileOf(b.Arguments[0])
 	pred, isPred := b.Arguments[1].(*ast.PredicateNode)
 	if !ok || !isPred {
-		return none, false
+		return nil, false
 	}
-	test, certain := f.lineCondition(pred.Node)
+	var tests []lineTest
+	for _, side := range chainOf(pred.Node, false) {
+		t, ok := f.lineTest(side, lines)
+		if !ok {
+			return nil, false
+		}
+		tests = append(tests, t)
+	}
+	return tests, true
+}
+
+// lineTest takes one side of the predicate apart.
+func (f *fast) lineTest(n node, lines []string) (t lineTest, ok bool) {
+	test, certain := f.lineCondition(n)
 	if test == nil || textOp(test.Operator) == nil {
-		return none, false
+		return t, false
 	}
-	t := lineTest{text: f.str(test.Left), operator: test.Operator, certain: certain, literals: make([]string, len(lines))}
+	t = lineTest{text: f.str(test.Left), operator: test.Operator, certain: certain, literals: make([]string, len(lines))}
 	if t.text == nil || t.text.fallible {
-		return none, false
+		return t, false
 	}
 	for i, line := range lines {
 		if t.literals[i], ok = f.onLine(test.Right, line); !ok {
-			return none, false
+			return t, false
 		}
 	}
 	return t, true

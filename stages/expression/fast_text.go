@@ -183,6 +183,17 @@ func (f *fast) helper(call *ast.CallNode) *funcs.Function {
 
 // helperText compiles a pure helper of strings that gives a string.
 func (f *fast) helperText(h *funcs.Function, args []node) *text {
+	if h.Name == "LookupFile" && len(args) == 2 {
+		l, r := f.str(args[0]), f.str(args[1])
+		if l == nil || r == nil || !r.constant || l.fallible {
+			return nil
+		}
+		data, in, name := f.c.data, l.fn, r.value
+		return &text{fn: func(ctx *Context) (string, error) {
+			s, err := in(ctx)
+			return data.LookupFile(s, name), err
+		}}
+	}
 	run := f.pureCall(h, args, reflect.String)
 	if run == nil {
 		return nil

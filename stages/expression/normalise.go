@@ -1,0 +1,117 @@
+package expression
+
+import (
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker"
+	"github.com/expr-lang/expr/optimizer"
+	"github.com/expr-lang/expr/parser"
+)
+
+// normalise does to a tree what expr's optimizer does to it where that can be
+// noticed. It drops what stands beside a constant (x && false is false, also
+// when x would have failed or written), and it makes one loop of two over the
+// same list (any(l, a) || any(l, b)), which changes what is evaluated when.
+// The rest of the optimizer's work changes nothing but speed.
+func (f *fast) normalise(n *node) {
+	if _, ok := (*n).(*ast.BinaryNode); ok && isLiteral(*n) {
+		f.foldLiterals(n)
+		return
+	}
+	for _, child := range children(*n) {
+		f.normalise(child)
+	}
+	switch node := (*n).(type) {
+	case *ast.UnaryNode:
+		if b, ok := node.Node.(*ast.BoolNode); ok && (node.Operator == "not" || node.Operator == "!") {
+			ast.Patch(n, &ast.BoolNode{Value: !b.Value})
+		}
+	case *ast.BinaryNode:
+		switch node.Operator {
+		case "&&", "and":
+			foldJunction(n, node, true)
+		case "||", "or":
+			foldJunction(n, node, false)
+		case "==":
+			l, ok := node.Left.(*ast.BoolNode)
+			if r, both := node.Right.(*ast.BoolNode); ok && both {
+				ast.Patch(n, &ast.BoolNode{Value: l.Value == r.Value})
+			}
+		}
+	}
+}
+
+// isLiteral tells whether a tree consists of literals and operators.
+func isLiteral(n node) bool {
+	switch n.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return true
+	case *ast.BinaryNode, *ast.UnaryNode:
+		for _, child := range children(n) {
+			if !isLiteral(*child) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// foldLiterals asks the optimizer itself whether a tree of literals is a constant condition.
+func (f *fast) foldLiterals(n *node) {
+	tree := &parser.Tree{Node: clone(*n), Source: f.source}
+	if _, err := new(checker.Checker).Check(tree, f.c.config); err != nil {
+		return
+	}
+	if err := optimizer.Optimize(&tree.Node, f.c.config); err != nil {
+		return
+	}
+	if b, ok := tree.Node.(*ast.BoolNode); ok {
+		ast.Patch(n, &ast.BoolNode{Value: b.Value})
+	}
+}
+
+// foldJunction folds an && (or an ||) beside a constant, and joins loops.
+func foldJunction(n *node, b *ast.BinaryNode, and bool) {
+	l, left := b.Left.(*ast.BoolNode)
+	r, right := b.Right.(*ast.BoolNode)
+	switch {
+	case left && l.Value == and:
+		*n = b.Right
+	case right && r.Value == and:
+		*n = b.Left
+	case left || right:
+		ast.Patch(n, &ast.BoolNode{Value: !and})
+	default:
+		joinLoops(n, b, and)
+	}
+}
+
+// joinLoops makes one loop of two over the same list, as the optimizer does.
+func joinLoops(n *node, b *ast.BinaryNode, and bool) {
+	l, ok := b.Left.(*ast.BuiltinNode)
+	r, ok2 := b.Right.(*ast.BuiltinNode)
+	if !ok || !ok2 || l.Name != r.Name || len(l.Arguments) != 2 || len(r.Arguments) != 2 {
+		return
+	}
+	operator := b.Operator
+	switch {
+	case l.Name == "all" && and, l.Name == "any" && !and:
+	case l.Name == "none" && operator == "and":
+		operator = "or"
+	case l.Name == "none" && operator == "&&":
+		operator = "||"
+	default:
+		return
+	}
+	a, isPred := l.Arguments[1].(*ast.PredicateNode)
+	c, isPred2 := r.Arguments[1].(*ast.PredicateNode)
+	if !isPred || !isPred2 || l.Arguments[0].String() != r.Arguments[0].String() {
+		return
+	}
+	body := &ast.BinaryNode{Operator: operator, Left: a.Node, Right: c.Node}
+	body.SetLocation(b.Location())
+	pred := &ast.PredicateNode{Node: body}
+	pred.SetLocation(a.Location())
+	joinLoops(&pred.Node, body, operator == "and" || operator == "&&")
+	ast.Patch(n, &ast.BuiltinNode{Name: l.Name, Arguments: []node{l.Arguments[0], pred}})
+}
