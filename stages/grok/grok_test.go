@@ -26,6 +26,8 @@ func TestCaptures(t *testing.T) {
 		{"of two the last wins", `%{WORD:w} %{WORD:w}`, "a b", map[string]string{"w": "b"}},
 		{"the last wins even when it took no part", `%{WORD:w} (?:-|%{INT:w})`, "a -", map[string]string{"w": ""}},
 		{"names of used patterns capture", `%{PAIR}`, "k=v", map[string]string{"k": "k", "v": "v"}},
+		{"a name beside a pattern hides it there too", `%{PAIR} %{WORD:k}?`, "k=v ", map[string]string{"k": "", "v": "v"}},
+		{"a name may hold dashes and dots", `%{INT:a-b.c}`, "5", map[string]string{"a-b.c": "5"}},
 		{"an outer name hides the inner", `%{PAIR:k}`, "k=v", map[string]string{"k": "k=v", "v": "v"}},
 		{"pattern_syntax cannot redefine the library", `%{NUM}`, "12", map[string]string{"n": "12"}},
 		{"IPv6", `^%{IP:ip}$`, "2001:db8::1", map[string]string{"ip": "2001:db8::1"}},
@@ -74,26 +76,37 @@ func TestMistakesAreExplained(t *testing.T) {
 	}
 }
 
-// The base library is ours; the hub's rules were written for another.
-func TestTheBaseLibraryDefinesTheUsualNames(t *testing.T) {
-	hub := os.Getenv("SLUICE_HUB")
-	if hub == "" {
-		hub = filepath.FromSlash("../../../shared/hub")
+func TestLoadDirKeepsTheFirstDefinitionAndNamesFaultyLines(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	dir := filepath.Join(hub, "base-patterns")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skip("hub not found: set SLUICE_HUB to a clone of it")
-	}
-	theirs := newEmptyLibrary()
-	if err := theirs.LoadDir(dir); err != nil {
+	write("a", "# comment\n\nINT x\nFRUIT apple|pear\r\n")
+	write("b", "FRUIT plum\nBROKEN (a\n")
+	write(".hidden", "not a pattern")
+	library := NewLibrary()
+	if err := library.LoadDir(dir); err != nil {
 		t.Fatal(err)
 	}
-	ours := NewLibrary()
-	for name := range theirs.definitions {
-		if !ours.Has(name) {
-			t.Errorf("the base library lacks %s", name)
-		} else if _, err := ours.CompileReference("%{" + name + ":x}"); err != nil {
-			t.Error(err)
+	p, err := library.Compile("^%{FRUIT:f} %{INT:n}$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	captures := make([]string, 2)
+	if !p.Match("pear 7", captures, &Scratch{}) || captures[0] != "pear" || captures[1] != "7" {
+		t.Errorf("captures are %q", captures)
+	}
+	if _, err := library.Compile("%{BROKEN:b}"); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "b")+":2: pattern BROKEN: missing closing )") {
+		t.Errorf("error %v does not name the line", err)
+	}
+	write("c", "LONELY\nTWICE a\nTWICE b\n")
+	err = NewLibrary().LoadDir(dir)
+	for _, want := range []string{`c:1: "LONELY" is not a pattern line`, "c:3: pattern TWICE is already defined in " + filepath.Join(dir, "c") + ":2"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
 		}
 	}
 }
