@@ -4,6 +4,7 @@ import (
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
 
 	"sluice/pipeline"
 	"sluice/stages/expression/funcs"
@@ -55,15 +56,15 @@ func (c *Compiler) Compile(src string) (*Program, error) { return c.compile(src,
 func (c *Compiler) CompileFilter(src string) (*Program, error) { return c.compile(src, true) }
 
 func (c *Compiler) compile(src string, frozen bool) (*Program, error) {
-	machine, err := c.machineOf(src)
-	if err != nil {
-		return nil, err
-	}
-	p := &Program{src: src, machine: machine}
 	tree, err := parse(src, c.config)
 	if err != nil {
 		return nil, c.explain(src, err)
 	}
+	machine, err := c.whole(tree)
+	if err != nil {
+		return nil, c.explain(src, err)
+	}
+	p := &Program{src: src, machine: machine}
 	f := &fast{c: c, source: tree.Source, effects: make(map[node]effect)}
 	f.normalise(&tree.Node)
 	p.analysis = c.analyse(tree.Node, f)
@@ -72,28 +73,19 @@ func (c *Compiler) compile(src string, frozen bool) (*Program, error) {
 	}
 	f.frozen = frozen && !p.analysis.Writes
 	p.boolean = f.boolean(tree.Node)
-	p.text = f.program(tree.Node)
+	p.text, p.isText = f.program(tree.Node)
 	return p, nil
 }
 
-// machineOf compiles a whole source for the VM.
-func (c *Compiler) machineOf(src string) (*machine, error) {
-	var failure error
-	for _, slots := range []bool{true, false} {
-		if slots && c.opts.Reference {
-			continue
-		}
-		tree, err := parse(src, c.config)
-		if err != nil {
-			return nil, c.explain(src, err)
-		}
-		m, err := build(tree.Source, tree.Node, c.config, &patcher{c: c, slots: slots})
-		if err == nil {
+// whole compiles a whole tree for the VM. Should the patched tree not do, the
+// plain one decides, and its message has none of the patcher's names.
+func (c *Compiler) whole(tree *parser.Tree) (*machine, error) {
+	if !c.opts.Reference {
+		if m, err := build(tree.Source, clone(tree.Node), c.config, &patcher{c: c, slots: true}); err == nil {
 			return m, nil
 		}
-		failure = err // the plain tree's message, without the patcher's names, is the last
 	}
-	return nil, c.explain(src, failure)
+	return build(tree.Source, clone(tree.Node), c.config, &patcher{c: c})
 }
 
 // part compiles a part of a tree for the VM, or returns nil.

@@ -89,6 +89,9 @@ func (f *fast) ofLines(tests []lineTest) []Conjunct {
 		}
 		common = own
 	}
+	for i := range common {
+		common[i].Literals = slices.Compact(slices.Sorted(slices.Values(common[i].Literals)))
+	}
 	return common
 }
 
@@ -123,6 +126,9 @@ func (f *fast) either(sides []node) []Conjunct {
 			return nil
 		}
 	}
+	for i := range common {
+		common[i].Literals = slices.Compact(slices.Sorted(slices.Values(common[i].Literals)))
+	}
 	return common
 }
 
@@ -131,16 +137,13 @@ func merge(a, b []Conjunct) []Conjunct {
 	var out []Conjunct
 	for _, x := range a {
 		for _, y := range b {
-			if x.Operand != y.Operand || len(x.Literals)+len(y.Literals) > maxLiterals {
+			op := weaker(x.Op, y.Op)
+			if x.Operand != y.Operand || len(x.Literals)+len(y.Literals) > maxLiterals ||
+				op != Equals && (slices.Contains(x.Literals, "") || slices.Contains(y.Literals, "")) {
 				continue
 			}
-			op := weaker(x.Op, y.Op)
-			literals := slices.Concat(x.Literals, y.Literals)
-			slices.Sort(literals)
-			if literals = slices.Compact(literals); op == Equals || !slices.Contains(literals, "") {
-				out = append(out, Conjunct{op, x.Operand, literals})
-				break
-			}
+			out = append(out, Conjunct{op, x.Operand, append(slices.Clip(x.Literals), y.Literals...)})
+			break
 		}
 	}
 	return out

@@ -263,30 +263,24 @@ func (f *fast) writesLast(n node) bool {
 	return true // one part, which runs on the VM as a whole
 }
 
-// program compiles a program's Text, or returns nil.
-func (f *fast) program(n node) renderFunc {
+// program compiles a program's Text, or returns nil. isText: it is always a string.
+func (f *fast) program(n node) (run renderFunc, isText bool) {
 	if t := f.str(n); t != nil {
 		fn := t.fn
-		if t.field && len(t.chain) == 0 {
-			slot := t.slot
-			return func(ctx *Context) (string, bool, error) {
-				s := ctx.Event.Get(slot)
-				return s, s != "", nil
-			}
-		}
 		return func(ctx *Context) (string, bool, error) {
 			s, err := fn(ctx)
 			return s, s != "" && err == nil, err
-		}
+		}, true
 	}
-	if v := f.value(n); v != nil {
-		return func(ctx *Context) (string, bool, error) {
-			out, err := v(ctx)
-			if err != nil {
-				return "", false, err
-			}
-			return Render(out)
-		}
+	v := f.value(n)
+	if v == nil {
+		return nil, false
 	}
-	return nil
+	return func(ctx *Context) (string, bool, error) {
+		out, err := v(ctx)
+		if err != nil {
+			return "", false, err
+		}
+		return Render(out)
+	}, false
 }

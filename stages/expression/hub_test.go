@@ -186,4 +186,3 @@ func TestHubQueuesAndContextsCompile(t *testing.T) {
 	}
 	t.Logf("%d queue expressions, %d contexts", len(h.queues), len(h.contexts))
 }
-

@@ -12,14 +12,42 @@ import (
 // when x would have failed or written), and it makes one loop of two over the
 // same list (any(l, a) || any(l, b)), which changes what is evaluated when.
 // The rest of the optimizer's work changes nothing but speed.
-func (f *fast) normalise(n *node) {
-	if _, ok := (*n).(*ast.BinaryNode); ok && isLiteral(*n) {
-		f.foldLiterals(n)
-		return
+func (f *fast) normalise(root *node) {
+	if f.fold(root) {
+		f.foldLiterals(root)
 	}
-	for _, child := range children(*n) {
-		f.normalise(child)
+}
+
+// fold normalises a tree, but for those that consist of literals and
+// operators alone, of which it says so.
+func (f *fast) fold(n *node) (literal bool) {
+	operands := children(*n)
+	literals := 0
+	isLiteral := make([]bool, len(operands))
+	for i, child := range operands {
+		if isLiteral[i] = f.fold(child); isLiteral[i] {
+			literals++
+		}
 	}
+	switch (*n).(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return true
+	case *ast.BinaryNode, *ast.UnaryNode:
+		if literals == len(operands) {
+			return true
+		}
+	}
+	for i, child := range operands {
+		if isLiteral[i] {
+			f.foldLiterals(child)
+		}
+	}
+	f.foldNode(n)
+	return false
+}
+
+// foldNode folds a node whose operands are folded.
+func (f *fast) foldNode(n *node) {
 	switch node := (*n).(type) {
 	case *ast.UnaryNode:
 		if b, ok := node.Node.(*ast.BoolNode); ok && (node.Operator == "not" || node.Operator == "!") {
@@ -40,24 +68,11 @@ func (f *fast) normalise(n *node) {
 	}
 }
 
-// isLiteral tells whether a tree consists of literals and operators.
-func isLiteral(n node) bool {
-	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		return true
-	case *ast.BinaryNode, *ast.UnaryNode:
-		for _, child := range children(n) {
-			if !isLiteral(*child) {
-				return false
-			}
-		}
-		return true
-	}
-	return false
-}
-
 // foldLiterals asks the optimizer itself whether a tree of literals is a constant condition.
 func (f *fast) foldLiterals(n *node) {
+	if !isOperation(*n) {
+		return
+	}
 	tree := &parser.Tree{Node: clone(*n), Source: f.source}
 	if _, err := new(checker.Checker).Check(tree, f.c.config); err != nil {
 		return
@@ -68,6 +83,14 @@ func (f *fast) foldLiterals(n *node) {
 	if b, ok := tree.Node.(*ast.BoolNode); ok {
 		ast.Patch(n, &ast.BoolNode{Value: b.Value})
 	}
+}
+
+func isOperation(n node) bool {
+	switch n.(type) {
+	case *ast.BinaryNode, *ast.UnaryNode:
+		return true
+	}
+	return false
 }
 
 // foldJunction folds an && (or an ||) beside a constant, and joins loops.

@@ -10,6 +10,7 @@ type Program struct {
 	analysis Analysis
 	boolean  boolFunc // the fast form of a filter, or nil
 	text     renderFunc
+	isText   bool // text always gives a string
 }
 
 // renderFunc is the fast form of Program.Text.
@@ -21,9 +22,9 @@ func (p *Program) Source() string { return p.src }
 // Analysis returns what the compiler found out.
 func (p *Program) Analysis() *Analysis { return &p.analysis }
 
-// Fast tells whether the program runs without the VM, as a filter or as a
-// value; parts of it may still need the VM.
-func (p *Program) Fast() (filter, value bool) { return p.boolean != nil, p.text != nil }
+// Fast tells whether the program is compiled: as a filter, of which parts may
+// still need the VM, and as a value that is always a string.
+func (p *Program) Fast() (filter, text bool) { return p.boolean != nil, p.isText }
 
 // Bool runs a filter. An error counts as false (FIDELITY 9); the caller counts it.
 func (p *Program) Bool(ctx *Context) (bool, error) {
