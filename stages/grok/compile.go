@@ -86,6 +86,7 @@ const maxInsts = 100000
 // compileTree makes the program of a tree with the given number of captures.
 func compileTree(root *node, captures int) (*program, error) {
 	c := &compiler{p: &program{slots: 2 * captures}, sets: make(map[first]*first)}
+	c.p.insts = make([]inst, 0, min(weight(root)+captures+1, maxInsts))
 	end := c.emit(inst{op: opMatch}, anything())
 	c.p.start = c.compile(root, end)
 	if len(c.p.insts) > maxInsts {
