@@ -43,6 +43,9 @@ type Event struct {
 	touched []Slot // present slots in the order they were first set
 	spill   map[Field]string
 
+	// scratch backs the texts that expressions make of fields; see Text.
+	scratch []byte
+
 	// memo holds the results of shared sub-expressions; see Memo.
 	memo []memoEntry
 }
@@ -74,6 +77,7 @@ func (e *Event) Reset() {
 	e.Overflow = nil
 	e.Unmarshaled = nil
 	e.touched = e.touched[:0]
+	e.scratch = e.scratch[:0]
 	if len(e.spill) > 0 {
 		clear(e.spill)
 	}
@@ -163,4 +167,30 @@ func (e *Event) SetMemo(i int, value string) {
 		e.memo = append(e.memo, memoEntry{})
 	}
 	e.memo[i] = memoEntry{e.stamp, value}
+}
+
+// Text makes a text that lives as long as the line: fill appends it to the
+// bytes that it gets. It is for what expressions make of fields on every line,
+// without an allocation for each.
+func (e *Event) Text(size int, fill func(to []byte) []byte) string {
+	e.room(size)
+	start := len(e.scratch)
+	e.scratch = fill(e.scratch)
+	return aliasString(e.scratch[start:])
+}
+
+// Join is Text for two texts, one after the other.
+func (e *Event) Join(a, b string) string {
+	e.room(len(a) + len(b))
+	start := len(e.scratch)
+	e.scratch = append(append(e.scratch, a...), b...)
+	return aliasString(e.scratch[start:])
+}
+
+// room makes room for size bytes. Texts that were handed out keep the block
+// that they are in: a new one takes its place.
+func (e *Event) room(size int) {
+	if cap(e.scratch)-len(e.scratch) < size {
+		e.scratch = make([]byte, 0, max(2*cap(e.scratch), size, 1<<10))
+	}
 }

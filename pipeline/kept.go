@@ -18,7 +18,10 @@ type Kept struct {
 	Overflow    *RuntimeAlert
 
 	schema *Schema
+	// An event in an arena has fields; one that owns itself has the same
+	// packed into one text (see Own), which costs two allocations in all.
 	fields []keptField
+	packed string
 	spill  map[Field]string
 	view   *View
 }
@@ -26,6 +29,42 @@ type Kept struct {
 type keptField struct {
 	slot  Slot
 	value string
+}
+
+// each calls f for every kept field that has a slot, until f returns false.
+func (k *Kept) each(f func(slot Slot, value string) bool) {
+	for i := range k.fields {
+		if !f(k.fields[i].slot, k.fields[i].value) {
+			return
+		}
+	}
+	for rest := k.packed; rest != ""; {
+		var slot, n int
+		slot, rest = unpack(rest)
+		n, rest = unpack(rest)
+		if !f(Slot(slot), rest[:n]) {
+			return
+		}
+		rest = rest[n:]
+	}
+}
+
+// pack appends a number, seven bits a byte, the last with its high bit clear.
+func pack(to []byte, n int) []byte {
+	for n >= 0x80 {
+		to = append(to, byte(n)|0x80)
+		n >>= 7
+	}
+	return append(to, byte(n))
+}
+
+func unpack(s string) (n int, rest string) {
+	for i := 0; ; i++ {
+		n |= int(s[i]&0x7f) << (7 * i)
+		if s[i] < 0x80 {
+			return n, s[i+1:]
+		}
+	}
 }
 
 // KeepSet says which fields are kept; Meta always is.
@@ -62,22 +101,31 @@ func (k *KeepSet) Prepare(schema *Schema) {
 
 // Get returns the value of a slot, "" when it was absent or not kept.
 func (k *Kept) Get(slot Slot) string {
-	for i := range k.fields {
-		if k.fields[i].slot == slot {
-			return k.fields[i].value
-		}
-	}
-	return ""
+	value, _ := k.find(slot)
+	return value
 }
 
 // Has tells whether a slot was present and kept.
 func (k *Kept) Has(slot Slot) bool {
+	_, present := k.find(slot)
+	return present
+}
+
+func (k *Kept) find(slot Slot) (value string, present bool) {
 	for i := range k.fields {
 		if k.fields[i].slot == slot {
-			return true
+			return k.fields[i].value, true
 		}
 	}
-	return false
+	if k.packed != "" {
+		k.each(func(s Slot, v string) bool {
+			if s == slot {
+				value, present = v, true
+			}
+			return !present
+		})
+	}
+	return value, present
 }
 
 // Field reads a kept field by its name.
@@ -91,11 +139,12 @@ func (k *Kept) Field(space Namespace, name string) (value string, present bool) 
 
 // Each calls f for every kept field of a namespace, in no promised order.
 func (k *Kept) Each(space Namespace, f func(name, value string)) {
-	for _, kf := range k.fields {
-		if fl := k.schema.fields[kf.slot]; fl.Space == space {
-			f(fl.Name, kf.value)
+	k.each(func(slot Slot, value string) bool {
+		if fl := k.schema.fields[slot]; fl.Space == space {
+			f(fl.Name, value)
 		}
-	}
+		return true
+	})
 	for fl, v := range k.spill {
 		if fl.Space == space {
 			f(fl.Name, v)
@@ -105,22 +154,24 @@ func (k *Kept) Each(space Namespace, f func(name, value string)) {
 
 // Own returns a copy that outlives the arena.
 func (k *Kept) Own() *Kept {
-	size := 0
+	size := len(k.packed)
 	for _, f := range k.fields {
-		size += len(f.value)
-	}
-	out := &Kept{
-		Type: k.Type, Position: k.Position, Received: k.Received, Time: k.Time,
-		Unmarshaled: k.Unmarshaled, Overflow: k.Overflow, schema: k.schema,
-		fields: make([]keptField, len(k.fields)), spill: k.spill,
+		size += len(f.value) + 2
+		for n := int(f.slot) | len(f.value); n >= 0x80; n >>= 7 {
+			size += 2
+		}
 	}
 	buf := make([]byte, 0, size)
-	for i, f := range k.fields {
-		start := len(buf)
+	for _, f := range k.fields {
+		buf = pack(pack(buf, int(f.slot)), len(f.value))
 		buf = append(buf, f.value...)
-		out.fields[i] = keptField{f.slot, aliasString(buf[start:])}
 	}
-	return out
+	buf = append(buf, k.packed...)
+	return &Kept{
+		Type: k.Type, Position: k.Position, Received: k.Received, Time: k.Time,
+		Unmarshaled: k.Unmarshaled, Overflow: k.Overflow, schema: k.schema,
+		packed: aliasString(buf), spill: k.spill,
+	}
 }
 
 // View returns the event in CrowdSec's shape, built once.
@@ -135,30 +186,24 @@ func (k *Kept) View() *View {
 		Line:        LineView{Labels: make(map[string]string), Time: k.Received, Process: true},
 		Process:     true,
 	}
-	for _, f := range k.fields {
-		fl := k.schema.fields[f.slot]
+	put := func(fl Field, value string) {
 		switch fl.Space {
 		case Parsed:
-			v.Parsed[fl.Name] = f.value
+			v.Parsed[fl.Name] = value
 		case Meta:
-			v.Meta[fl.Name] = f.value
+			v.Meta[fl.Name] = value
 		case Enriched:
-			v.Enriched[fl.Name] = f.value
+			v.Enriched[fl.Name] = value
 		case Label:
-			v.Line.Labels[fl.Name] = f.value
+			v.Line.Labels[fl.Name] = value
 		}
 	}
-	for fl, val := range k.spill {
-		switch fl.Space {
-		case Parsed:
-			v.Parsed[fl.Name] = val
-		case Meta:
-			v.Meta[fl.Name] = val
-		case Enriched:
-			v.Enriched[fl.Name] = val
-		case Label:
-			v.Line.Labels[fl.Name] = val
-		}
+	k.each(func(slot Slot, value string) bool {
+		put(k.schema.fields[slot], value)
+		return true
+	})
+	for fl, value := range k.spill {
+		put(fl, value)
 	}
 	v.Line.Raw, v.Line.Src, v.Line.Module = k.Get(SlotLineRaw), k.Get(SlotLineSrc), k.Get(SlotLineModule)
 	v.StrTime, v.StrTimeFormat = k.Get(SlotStrTime), k.Get(SlotStrTimeFormat)
