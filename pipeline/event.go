@@ -43,7 +43,7 @@ type Event struct {
 	touched []Slot // present slots in the order they were first set
 	spill   map[Field]string
 
-	// scratch backs the texts that expressions make of fields; see Text.
+	// scratch backs the texts that expressions make of fields; see Buffer.
 	scratch []byte
 
 	// memo holds the results of shared sub-expressions; see Memo.
@@ -169,17 +169,20 @@ func (e *Event) SetMemo(i int, value string) {
 	e.memo[i] = memoEntry{e.stamp, value}
 }
 
-// Text makes a text that lives as long as the line: fill appends it to the
-// bytes that it gets. It is for what expressions make of fields on every line,
-// without an allocation for each.
-func (e *Event) Text(size int, fill func(to []byte) []byte) string {
+// Buffer returns size bytes that live as long as the line, to be filled and
+// read as a text with Alias. It is for what expressions make of fields on
+// every line, without an allocation for each.
+func (e *Event) Buffer(size int) []byte {
 	e.room(size)
 	start := len(e.scratch)
-	e.scratch = fill(e.scratch)
-	return aliasString(e.scratch[start:])
+	e.scratch = e.scratch[:start+size]
+	return e.scratch[start : start+size : start+size]
 }
 
-// Join is Text for two texts, one after the other.
+// Alias reads bytes as a text without copying. They must not change while the text is used.
+func Alias(b []byte) string { return aliasString(b) }
+
+// Join puts two texts together in the event's memory: see Buffer.
 func (e *Event) Join(a, b string) string {
 	e.room(len(a) + len(b))
 	start := len(e.scratch)

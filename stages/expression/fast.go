@@ -2,6 +2,7 @@ package expression
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
@@ -271,6 +272,15 @@ func (f *fast) program(n node) (run renderFunc, isText bool) {
 			s, err := fn(ctx)
 			return s, s != "" && err == nil, err
 		}, true
+	}
+	if number := f.number(n); number != nil {
+		return func(ctx *Context) (string, bool, error) {
+			i, err := number(ctx)
+			if err != nil {
+				return "", false, err
+			}
+			return strconv.Itoa(i), true, nil // small ones are no allocation
+		}, false
 	}
 	v := f.value(n)
 	if v == nil {

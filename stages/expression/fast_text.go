@@ -21,7 +21,7 @@ type text struct {
 	// field: it is a slot, through chain.
 	field bool
 	slot  pipeline.Slot
-	chain []func(string) string
+	chain []lineFunc
 	name  string
 }
 
@@ -72,7 +72,10 @@ func (f *fast) concatenation(n *ast.BinaryNode) *text {
 			return "", err
 		}
 		b, err := r.fn(ctx)
-		return a + b, err
+		if err != nil {
+			return "", err
+		}
+		return ctx.Event.Join(a, b), nil
 	}}
 }
 
@@ -111,7 +114,7 @@ func (f *fast) field(t *text) *text {
 		t.fn = func(ctx *Context) (string, error) {
 			v := ctx.Event.Get(slot)
 			for _, one := range chain {
-				v = one(v)
+				v = one(ctx.Event, v)
 			}
 			return v, nil
 		}
@@ -137,7 +140,7 @@ func (f *fast) callText(call *ast.CallNode) *text {
 	case in.constant:
 		return constant(h.String1(in.value))
 	case in.field:
-		return f.field(&text{slot: in.slot, chain: append(slices.Clip(in.chain), h.String1), name: h.Name + "(" + in.name + ")"})
+		return f.field(&text{slot: in.slot, chain: append(slices.Clip(in.chain), lineHelper(h)), name: h.Name + "(" + in.name + ")"})
 	}
 	return &text{fallible: in.fallible, fn: func(ctx *Context) (string, error) {
 		s, err := in.fn(ctx)

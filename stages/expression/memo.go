@@ -11,7 +11,7 @@ type memos struct {
 
 type memoised struct {
 	slot  pipeline.Slot
-	chain []func(string) string // applied in order
+	chain []lineFunc // applied in order
 }
 
 // Operand is a field, possibly through pure string functions.
@@ -56,7 +56,7 @@ func (c *Compiler) memoValue(i int, ev *pipeline.Event) string {
 	m := &c.memo.fns[i]
 	v := ev.Get(m.slot)
 	for _, f := range m.chain {
-		v = f(v)
+		v = f(ev, v)
 	}
 	ev.SetMemo(i, v)
 	return v
