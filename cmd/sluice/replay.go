@@ -63,6 +63,9 @@ func replayCommand() *cobra.Command {
 			if stats != "" && stats != "json" {
 				return usageError{fmt.Errorf("--stats can be json, not %q", stats)}
 			}
+			if workers < 0 || workers > app.MaxGoroutines || shards < 0 || shards > app.MaxGoroutines {
+				return usageError{fmt.Errorf("--workers and --shards can be 0 (one for each core) to %d", app.MaxGoroutines)}
+			}
 			config, err := rules.load()
 			if err != nil {
 				return err

@@ -77,6 +77,9 @@ type PipelineConfig struct {
 	CommitInterval time.Duration `yaml:"commit_interval"`
 }
 
+// MaxGoroutines bounds workers and shards.
+const MaxGoroutines = 1024
+
 // Simulation is CrowdSec's: when enabled all scenarios but the exclusions are
 // simulated, else only the exclusions are.
 type Simulation struct {
@@ -102,10 +105,10 @@ func (c *Config) Validate() error {
 	switch {
 	case len(c.Rules.Roots) == 0:
 		return component.Invalid("rules", "rules.roots names no folder of rules, such as configs/rules")
-	case p.Workers < 0 || p.Workers > 1024:
-		return component.Invalid("pipeline.workers", "it is %d; it can be 0 (one for each core) to 1024", p.Workers)
-	case p.Shards < 0 || p.Shards > 1024:
-		return component.Invalid("pipeline.shards", "it is %d; it can be 0 (one for each core) to 1024", p.Shards)
+	case p.Workers < 0 || p.Workers > MaxGoroutines:
+		return component.Invalid("pipeline.workers", "it is %d; it can be 0 (one for each core) to %d", p.Workers, MaxGoroutines)
+	case p.Shards < 0 || p.Shards > MaxGoroutines:
+		return component.Invalid("pipeline.shards", "it is %d; it can be 0 (one for each core) to %d", p.Shards, MaxGoroutines)
 	case p.BatchRecords < 1:
 		return component.Invalid("pipeline.batch_records", "it is %d; it must be at least 1", p.BatchRecords)
 	case p.Time != "event" && p.Time != "processing":

@@ -127,9 +127,16 @@ func (e *explainer) Enter(n *parse.Node) {
 
 func (e *explainer) endStage() {
 	if e.skipped > 0 {
-		fmt.Fprintf(e.out, "    %s\n", e.paint(grey, fmt.Sprintf("… %d nodes whose filter does not hold", e.skipped)))
+		fmt.Fprintf(e.out, "    %s\n", e.paint(grey, "… "+nodes(e.skipped)+" whose filter does not hold"))
 	}
 	e.skipped = 0
+}
+
+func nodes(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
 }
 
 // Observe implements parse.Observer.

@@ -35,22 +35,17 @@ type ReplayOptions struct {
 	Log     *slog.Logger
 }
 
-// ReplayStats is what a replay did.
+// ReplayStats is what a replay did, under the names of --stats json.
 type ReplayStats struct {
-	Lines          uint64            `json:"lines"`
-	Parsed         uint64            `json:"parsed"`
-	Unparsed       uint64            `json:"unparsed"`
-	Whitelisted    uint64            `json:"whitelisted"`
-	Poured         uint64            `json:"poured"`
-	Overflows      uint64            `json:"overflows"`
-	Alerts         uint64            `json:"alerts"`
-	Decisions      uint64            `json:"decisions"`
-	Lost           uint64            `json:"lost"` // overflows that made no alert
-	SkippedRules   int               `json:"skipped_rules"`
-	Errors         map[string]uint64 `json:"errors,omitempty"`
-	Seconds        float64           `json:"seconds"`
-	LinesPerSecond float64           `json:"lines_per_second"`
-	PeakRSSBytes   int64             `json:"peak_rss_bytes"`
+	Lines          uint64  `json:"lines"`
+	Parsed         uint64  `json:"parsed"`
+	Unparsed       uint64  `json:"unparsed"`
+	Poured         uint64  `json:"poured"`
+	Overflows      uint64  `json:"overflows"`
+	Alerts         uint64  `json:"alerts"`
+	Seconds        float64 `json:"seconds"`
+	LinesPerSecond float64 `json:"lines_per_second"`
+	PeakRSSBytes   int64   `json:"peak_rss_bytes"` // 0 where the system does not tell
 }
 
 // Replay runs files through the rules once, on event time, and writes the
@@ -109,15 +104,16 @@ func Replay(ctx context.Context, o ReplayOptions) (stats *ReplayStats, err error
 	if err := out.Flush(); err != nil {
 		return nil, fmt.Errorf("writing alerts: %w", err)
 	}
+	p.logLosses()
 	return p.replayStats(time.Since(start)), nil
 }
 
 func (p *Pipeline) replayStats(took time.Duration) *ReplayStats {
 	c := &p.stats
 	s := &ReplayStats{
-		Lines: c.Lines, Parsed: c.Parsed, Unparsed: c.Unparsed, Whitelisted: c.Whitelisted, Poured: c.Poured,
-		Overflows: c.overflows.Load(), Alerts: c.alerts.Load(), Decisions: c.decisions.Load(), Lost: c.lost.Load(),
-		SkippedRules: p.Skipped, Errors: c.Errors, Seconds: took.Seconds(), PeakRSSBytes: peakRSS(),
+		Lines: c.Lines, Parsed: c.Parsed, Unparsed: c.Unparsed, Poured: c.Poured,
+		Overflows: c.overflows.Load(), Alerts: c.alerts.Load(),
+		Seconds: took.Seconds(), PeakRSSBytes: peakRSS(),
 	}
 	if s.Seconds > 0 {
 		s.LinesPerSecond = float64(s.Lines) / s.Seconds

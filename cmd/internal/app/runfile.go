@@ -54,6 +54,7 @@ func RunFile(ctx context.Context, path string, verbose bool, stdout, stderr io.W
 	err = p.Run(ctx)
 	stop()
 	reporter.Wait()
+	p.logLosses()
 	s := p.Status()
 	fmt.Fprintf(stderr, "%d lines, %d parsed, %d alerts, %d decisions\n", s.Lines, s.Parsed, s.Alerts, s.Decisions)
 	return err

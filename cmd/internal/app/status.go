@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -124,5 +126,17 @@ func (p *Pipeline) Report(ctx context.Context, line *StatusLine, interval time.D
 				p.log.Info("status", "pipeline", p.config.Name, "status", text)
 			}
 		}
+	}
+}
+
+// logLosses says at the end what came to nothing, and why. Lines that no
+// parser takes are not among it: most logs hold some.
+func (p *Pipeline) logLosses() {
+	s := p.Status()
+	if s.Lost > 0 {
+		p.log.Warn("overflows made no alert; --verbose shows each", "overflows", s.Lost)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(s.Errors)) {
+		p.log.Warn("lines or records could not be used", "reason", reason, "count", s.Errors[reason])
 	}
 }
