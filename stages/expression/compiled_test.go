@@ -27,7 +27,7 @@ var tricky = []string{
 	`evt.Unmarshaled.a == evt.Meta.a`, `'x' == evt.Unmarshaled.a`, `evt.Unmarshaled.a == evt.Unmarshaled.b`,
 	`Upper(evt.Meta.a) == Upper('x')`, `Lower(Upper(evt.Meta.a)) contains Lower('X')`, `Upper(evt.Meta.a + 'x') endsWith 'X'`, `Upper(evt.Unmarshaled.a) == 'X'`,
 	`evt.Meta.a == nil`, `evt.Meta.a != nil and evt.Meta.b not in ['', nil]`, `nil == evt.Meta.a`,
-	`evt.Meta.a matches '(?i)wp-(login|admin)'`, `evt.Meta.a matches evt.Meta.b`, `evt.Meta.a matches 'abc|x+y|[0-9]z'`, `evt.Meta.a matches "k\\xffk"`, `evt.Meta.a matches '.*'`,
+	`evt.Meta.a matches '(?i)wp-(login|admin)'`, `evt.Meta.a matches evt.Meta.b`, `evt.Meta.a matches 'abc|x+y|[0-9]z'`, `evt.Meta.a matches "k\\xffk"`, `evt.Meta.a matches '.*'`, `evt.Meta.a matches '^(?:xyz){0,2}x*$'`, `evt.Meta.a matches '^(?:x|)y?$'`, `let t = int(evt.Meta.n) > 3; evt.Meta.a == 'x' && t`, `let q = JsonExtract(evt.Line.Raw, evt.Meta.a) + B64Decode(evt.Meta.b); evt.Meta.a == 'x' || q == 'y'`,
 	`len(evt.Meta.a) == 3`, `len(evt.Meta.a) > len(evt.Meta.b)`, `int(evt.Meta.n) > 5`, `int(evt.Meta.n) == 10 || evt.Meta.a == 'x'`, `evt.Meta.a == 'x' || int(evt.Meta.n) > 5`,
 	`1 == 1`, `1==1 && evt.Meta.a == 'x'`, `0 == 1`, `true`, `false`, `'a' == 'b'`, `not (1 == 2)`, `1 == 1.0`, `"a" < "b"`,
 	`evt.Meta.a == 'x' ? evt.Meta.b == 'y' : evt.Meta.c == 'z'`, `evt.Meta.a == 'x' ? 'A' : evt.Meta.b`, `evt.Meta.a == 'x' ? nil : 1`, `(evt.Meta.a == 'x' ? 'A' : 'B') == 'A'`,
@@ -79,7 +79,7 @@ func TestCompiledEqualsReference(t *testing.T) {
 			t.Errorf("%s: %v", src, err)
 			continue
 		}
-		d.maker.literals = append(d.maker.literals, "x", "y", "z", "xy", "X", "200", "b", "k")
+		d.maker.literals = append(d.maker.literals, "x", "y", "z", "xy", "X", "200", "b", "k", "::ffff:192.0.2.5", "192.0.2.5%eth0")
 		r := rand.New(rand.NewPCG(2, uint64(i)))
 		for range 300 {
 			if problem := d.compare(r); problem != "" {

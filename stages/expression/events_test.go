@@ -21,6 +21,7 @@ type eventMaker struct {
 	paths    [][]string
 	own      map[string][]string // by field or path: the literals near it
 	literals []string
+	extra    []string // used often, by the fuzz target
 }
 
 func newEventMaker(root ast.Node, schema *pipeline.Schema, data *funcs.Data) *eventMaker {
@@ -56,7 +57,9 @@ func (m *eventMaker) walk(n ast.Node, data *funcs.Data) (fields, near []string) 
 		f, l := m.walk(*child, data)
 		fields, near = append(fields, f...), append(near, l...)
 	}
-	if b, ok := n.(*ast.BinaryNode); ok && !slices.Contains([]string{"&&", "and", "||", "or"}, b.Operator) {
+	b, isOperation := n.(*ast.BinaryNode)
+	_, isLoop := n.(*ast.BuiltinNode)
+	if isLoop || isOperation && !slices.Contains([]string{"&&", "and", "||", "or"}, b.Operator) {
 		for _, f := range fields {
 			m.own[f] = append(m.own[f], near...)
 		}
@@ -68,6 +71,9 @@ func (m *eventMaker) value(r *rand.Rand, name string) string {
 	list := m.own[name]
 	if len(list) == 0 || r.IntN(4) == 0 {
 		list = m.literals
+	}
+	if len(m.extra) > 0 && r.IntN(2) == 0 {
+		list = m.extra
 	}
 	s := list[r.IntN(len(list))]
 	switch r.IntN(14) {
