@@ -59,8 +59,11 @@ type reader struct {
 func (r *reader) Visit(n *ast.Node) {
 	switch node := (*n).(type) {
 	case *ast.IdentifierNode:
-		if node.Value == "evt" {
+		switch node.Value {
+		case "evt":
 			r.events = append(r.events, node)
+		case "$env": // everything, by names that may be computed
+			r.a.ReadsWhole, r.a.ReadsUnmarshaled, r.a.Overflow = true, true, true
 		}
 	case *ast.CallNode:
 		r.call(node)
