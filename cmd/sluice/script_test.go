@@ -50,6 +50,7 @@ func TestCommands(t *testing.T) {
 			"keys":     keys,
 			"field":    field,
 			"longline": longLine,
+			"hostile":  hostile,
 		},
 	})
 }
@@ -114,5 +115,13 @@ func longLine(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := fmt.Sscan(args[1], &n)
 	ts.Check(err)
 	text := strings.Repeat("a", n) + "!\n" + ts.ReadFile(args[2])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// hostile writes a file of lines that are no text, and then another file: hostile FILE REST.
+func hostile(ts *testscript.TestScript, _ bool, args []string) {
+	text := "\xff\xfe\xc3(\n\x00\x00\x00\n\n\r\n" +
+		"2024-03-03T10:00:00+00:00 gate sshd[7]: Failed password for \xff\x00\x1b[2J from 192.0.2.99 port 1 ssh2\n" +
+		ts.ReadFile(args[1])
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }

@@ -1,0 +1,148 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sluice/pipeline"
+	"sluice/stages/decode"
+	"sluice/stages/engine"
+	"sluice/stages/rules"
+)
+
+// attack is six failed log-ins of one address within a minute, as records of
+// the envelope {"message": …}; they begin at an offset.
+func attack(offset int64, ip string, at time.Time) []pipeline.Record {
+	var out []pipeline.Record
+	for i := range 6 {
+		t := at.Add(time.Duration(i) * time.Second)
+		line := fmt.Sprintf("%s gate sshd[7]: Failed password for root from %s port 4000 ssh2", t.Format(time.RFC3339), ip)
+		out = append(out, pipeline.Record{Value: fmt.Appendf(nil, `{"message":%q}`, line), Offset: offset + int64(i), Time: t})
+	}
+	return out
+}
+
+// ran is what came of records.
+type ran struct {
+	alerts []string // scenario and source of each
+	stats  pipeline.BatchStats
+	clock  time.Time
+}
+
+// feed runs records through the starter rules, each record in a batch of its own.
+func feed(t *testing.T, eng *engine.Engine, records []pipeline.Record) ran {
+	t.Helper()
+	var out ran
+	decoding := decode.Default()
+	decoding.Format, decoding.Message, decoding.Type = decode.FormatJSON, "message", "syslog"
+	g, err := eng.Graph(engine.GraphOptions{
+		Workers: 2, Shards: 2, Poison: true, Decode: map[string]decode.Config{"test": decoding},
+		Lost: func(err error) { t.Error(err) },
+		Deliver: func(_ context.Context, o *pipeline.Outcome) error {
+			for _, ra := range o.Alerts {
+				out.alerts = append(out.alerts, ra.Alert.Scenario+" "+ra.Alert.GetValue())
+			}
+			out.stats.Add(&o.Stats)
+			if o.Clock.After(out.clock) {
+				out.clock = o.Clock
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eg, ctx := errgroup.WithContext(t.Context())
+	eg.Go(func() error { return g.Run(ctx) })
+	eg.Go(func() error {
+		defer g.Close()
+		for _, r := range records {
+			b := &pipeline.RecordBatch{
+				Partition: pipeline.Partition{Source: "test", Topic: "logs"}, Module: "kafka", HighWatermark: -1,
+				Records: []pipeline.Record{r},
+			}
+			if err := g.Emit(ctx, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := eg.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestBadRecordsStopNothingElse puts a record that is no log between those of
+// an attack: the alert comes all the same, and the record is counted by reason.
+func TestBadRecordsStopNothingElse(t *testing.T) {
+	eng := starter(t, "sluice/linux")
+	start := time.Date(2024, time.March, 3, 10, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name   string
+		record string
+		reason string // "" for a record that decodes
+	}{
+		{"an envelope that is cut short", `{"message":"Failed pass`, "json_truncated"},
+		{"nothing but an opening brace", `{`, "json_truncated"},
+		{"JSON nested a million deep", strings.Repeat(`{"a":`, 1_000_000), "json_too_deep"},
+		{"arrays nested a million deep", `{"a":` + strings.Repeat("[", 1_000_000), "json_too_deep"},
+		{"an envelope without the message", `{"note":"x"}`, "no_message"},
+		{"bytes that are no text", "\xff\xfe\x00\x01", "json_invalid"},
+		{"an empty record", "", ""},
+		{"NULs in the message", `{"message":"\u0000\u0000 gate sshd[7]: \u0000"}`, ""},
+		{"bytes that are no UTF-8 in the message", "{\"message\":\"gate \xff\xc3( sshd[7]: x\"}", ""},
+		{"a message of 10 MiB", `{"message":"` + strings.Repeat("a", 10<<20) + `"}`, ""},
+		{"a message of 10 MiB of white space", `{"message":"` + strings.Repeat(" ", 10<<20) + `"}`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			records := attack(0, "192.0.2.1", start)
+			records = append(records[:3:3], append([]pipeline.Record{{Value: []byte(tc.record), Offset: 100, Time: start}}, records[3:]...)...)
+			got := feed(t, eng, records)
+			if len(got.alerts) != 1 || got.alerts[0] != "sluice/ssh-bf 192.0.2.1" {
+				t.Errorf("alerts %q, want that of the attack around the record", got.alerts)
+			}
+			if tc.reason == "" {
+				if got.stats.Undecodable != 0 {
+					t.Errorf("the record was not decoded: %v", got.stats.Errors)
+				}
+			} else if got.stats.Undecodable != 1 || got.stats.Errors[tc.reason] != 1 {
+				t.Errorf("%d undecodable, by reason %v; want 1 %q", got.stats.Undecodable, got.stats.Errors, tc.reason)
+			}
+		})
+	}
+}
+
+// TestARecordFromTheFutureMovesTheClockLittle puts lines dated 2099 between
+// those of an attack. With memory freed by the clock, a clock that followed
+// them would forget the attack's bucket.
+func TestARecordFromTheFutureMovesTheClockLittle(t *testing.T) {
+	set, err := rules.Load(rules.Options{Roots: []string{"../../configs/rules"}, Collections: []string{"sluice/linux"}, Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const allowed = 3 * time.Second
+	eng, errs := engine.Compile(set, engine.Options{Free: true, Lateness: time.Second, MaxFuture: allowed})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	start := time.Date(2024, time.March, 3, 10, 0, 0, 0, time.UTC)
+	future := attack(100, "192.0.2.99", time.Date(2099, time.January, 1, 0, 0, 0, 0, time.UTC))[0]
+	future.Time = start.Add(2 * time.Second) // when the broker had it
+	records := attack(0, "192.0.2.1", start)
+	records = append(records[:3:3], append([]pipeline.Record{future, future}, records[3:]...)...)
+	records = append(records, attack(200, "192.0.2.2", start.Add(time.Minute))...)
+	got := feed(t, eng, records)
+	want := []string{"sluice/ssh-bf 192.0.2.1", "sluice/ssh-bf 192.0.2.2"}
+	if fmt.Sprint(got.alerts) != fmt.Sprint(want) {
+		t.Errorf("alerts %q, want %q", got.alerts, want)
+	}
+	if latest := start.Add(time.Minute + 5*time.Second); got.clock.After(latest) {
+		t.Errorf("the clock stands at %v, past the last good line's %v", got.clock, latest)
+	}
+}
