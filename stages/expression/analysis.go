@@ -14,7 +14,8 @@ type Analysis struct {
 	ReadsUnmarshaled bool
 	// ReadsWhole: it uses a namespace or the event as a whole.
 	ReadsWhole bool
-	// Overflow: it mentions evt.Overflow, evt.GetType or evt.Type.
+	// Overflow: it mentions evt.Overflow, evt.GetType, evt.Type or evt.GetMeta,
+	// which for an alert asks the alert's events.
 	Overflow bool
 	// Stash: it calls GetFromStash or SetInStash.
 	Stash bool
@@ -92,8 +93,18 @@ func (r *reader) call(call *ast.CallNode) {
 			r.a.Outside = r.a.Outside || !stash
 		}
 	case *ast.MemberNode:
-		if name := propertyOf(callee); isEvt(callee.Node) && (name == "SetMeta" || name == "SetParsed") {
+		if !isEvt(callee.Node) {
+			return
+		}
+		switch propertyOf(callee) {
+		case "SetMeta", "SetParsed":
 			r.a.Writes = true
+		case "GetMeta":
+			if len(call.Arguments) == 1 {
+				if s, ok := call.Arguments[0].(*ast.StringNode); ok {
+					r.read(pipeline.Field{Space: pipeline.Meta, Name: s.Value})
+				}
+			}
 		}
 	}
 }
@@ -118,9 +129,9 @@ func (r *reader) member(m *ast.MemberNode) {
 		switch name {
 		case "Unmarshaled":
 			r.a.ReadsUnmarshaled = true
-		case "Overflow", "GetType", "Type":
+		case "Overflow", "GetType", "Type", "GetMeta":
 			r.a.Overflow = true
-		case "Time", "Whitelisted", "GetMeta", "SetMeta", "SetParsed":
+		case "Time", "Whitelisted", "SetMeta", "SetParsed", "Appsec":
 		case "Line":
 			r.spaces = append(r.spaces, m)
 		default:
