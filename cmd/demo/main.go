@@ -36,9 +36,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if *length > 0 {
-		// Like Ctrl-C after that long. A deadline would reach the connections
-		// too, and look like trouble with the broker.
-		defer time.AfterFunc(*length, stop).Stop()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, *length)
+		defer cancel()
 	}
 	if err := demo(ctx, *config, *rate, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
