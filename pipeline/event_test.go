@@ -88,9 +88,9 @@ func TestKeptOutlivesItsBatch(t *testing.T) {
 }
 
 func TestViewGetMetaOfAnOverflowLooksAtItsEvents(t *testing.T) {
-	v := &View{Type: int(OverflowEvent), Overflow: RuntimeAlert{Alert: &Alert{Events: []AlertEvent{
+	v := &View{Type: int(OverflowEvent), Overflow: RuntimeAlert{APIAlerts: []Alert{{Events: []AlertEvent{
 		{}, {Meta: []MetaItem{{"service", "ssh"}}},
-	}}}}
+	}}}}}
 	if v.GetMeta("service") != "ssh" || v.GetType() != "overflow" {
 		t.Errorf("got %q %q", v.GetMeta("service"), v.GetType())
 	}

@@ -35,24 +35,23 @@ type LineView struct {
 	Module  string
 }
 
-// GetType returns "overflow" or "event", as rules compare it.
+// GetType returns "overflow" or "log", as rules compare it.
 func (v *View) GetType() string {
 	if v.Type == int(OverflowEvent) {
 		return "overflow"
 	}
-	return "event"
+	return "log"
 }
 
 // GetMeta returns a Meta field of the event or, for an overflow, the first
-// value that one of the alert's events has for it.
+// value that an event of one of its alerts has for it.
 func (v *View) GetMeta(key string) string {
 	if v.Type == int(OverflowEvent) {
-		if v.Overflow.Alert == nil {
-			return ""
-		}
-		for i := range v.Overflow.Alert.Events {
-			if s := v.Overflow.Alert.Events[i].GetMeta(key); s != "" {
-				return s
+		for i := range v.Overflow.APIAlerts {
+			for _, e := range v.Overflow.APIAlerts[i].Events {
+				if s := e.GetMeta(key); s != "" {
+					return s
+				}
 			}
 		}
 		return ""

@@ -17,8 +17,6 @@ type Context struct {
 	Stash Stash
 	// Decisions serves GetDecisionsCount and its kin; nil answers 0.
 	Decisions Decisions
-	// Now is the clock for the few helpers that read one; nil is time.Now.
-	Now func() time.Time
 
 	machine vm.VM
 	env     env

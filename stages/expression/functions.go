@@ -152,7 +152,7 @@ func typeName(ctx *Context) string {
 	if ctx.Event.Type == pipeline.OverflowEvent {
 		return "overflow"
 	}
-	return "event"
+	return "log"
 }
 
 func helperOptions(table []funcs.Function) []expr.Option {
