@@ -6,110 +6,87 @@ import (
 	"sluice/pipeline"
 )
 
-// deadline says when something is to be looked at again. It may have changed
-// since: whoever takes it out checks.
-type deadline struct {
-	at   int64
-	key  bucketKey
-	born uint64 // of the bucket
-	// muted is the document whose blackhole this is about, plus one; 0 for a bucket.
-	muted int32
-}
+// freeAtLeast, and two more for each pour, is how many buckets one Apply looks
+// at to free memory: more than the pours can make, and too few to be felt.
+const freeAtLeast = 4096
 
-// deadlines is a heap, the earliest first.
-type deadlines []deadline
-
-// Len, Less, Swap, Push and Pop implement heap.Interface. Equal times are
-// ordered by key, so that what fires together fires in one order.
-func (d deadlines) Len() int { return len(d) }
-func (d deadlines) Less(i, j int) bool {
-	if d[i].at != d[j].at {
-		return d[i].at < d[j].at
-	}
-	if d[i].key.group != d[j].key.group {
-		return d[i].key.group < d[j].key.group
-	}
-	return d[i].key.key < d[j].key.key
-}
-func (d deadlines) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
-func (d *deadlines) Push(x any)   { *d = append(*d, x.(deadline)) }
-func (d *deadlines) Pop() any {
-	old := *d
-	last := old[len(old)-1]
-	old[len(old)-1] = deadline{}
-	*d = old[:len(old)-1]
-	return last
-}
-
-// watch notes when a new bucket is to be looked at.
-func (s *Shard) watch(key bucketKey, b *bucket, doc *document) {
-	if doc.timed() {
-		heap.Push(&s.now.timed, deadline{at: plus(b.first, doc.life), key: key, born: b.born})
-	} else if s.opts.Free {
-		heap.Push(&s.now.free, deadline{at: plus(b.last, doc.life), key: key, born: b.born})
-	}
-}
-
-// watchMute notes when a blackhole ends.
-func (s *Shard) watchMute(m mute) {
-	if s.opts.Free {
-		heap.Push(&s.now.free, deadline{at: s.blackholes[m], key: bucketKey{key: m.key}, muted: m.doc + 1})
-	}
-}
-
-// step moves the partition's clock and fires the counters that are due. The
-// line that moved it is their cause, wherever batches are cut.
+// step moves the clock of the partition that feeds the shard, and fires the
+// timed buckets whose deadline it passes. The step's record is their cause.
 func (s *Shard) step(step *pipeline.ClockStep) {
-	s.now.clock = nanos(step.Clock)
-	s.line, s.position = step.Line, step.Position
-	for len(s.now.timed) > 0 && s.past(s.now.timed[0].at) {
-		d := heap.Pop(&s.now.timed).(deadline)
-		b := s.buckets[d.key]
-		if b == nil || b.born != d.born { // gone; a later bucket of the key is watched itself
-			continue
+	p := s.parts[s.cur]
+	p.clock, p.started = instantOf(step.Clock), true
+	limit := p.clock.add(-s.opts.Lateness)
+	for len(p.timed.refs) > 0 {
+		r := p.timed.refs[0]
+		b := s.slab.at(r)
+		deadline := s.deadline(b)
+		if !limit.after(deadline) {
+			return
 		}
-		switch {
-		case b.to.partition != s.now.id: // another partition's clock decides
-			heap.Push(&s.partitions[b.to.partition].timed, d)
-		default:
-			delete(s.buckets, d.key)
-			s.overflow(b, nil)
-		}
+		s.overflow(b, step.Position, step.Line, deadline)
+		s.remove(r)
 	}
 }
 
-// past tells whether the clock is beyond a time, allowing for late events.
-func (s *Shard) past(at int64) bool {
-	return s.now.clock > plus(at, s.opts.Lateness)
+// isPast tells whether the clock of a partition, less the lateness, has
+// passed a time, so that what ended then may be gone from memory. It decides
+// in the same way whether or not it is gone.
+func (s *Shard) isPast(n int32, t instant) bool {
+	p := s.parts[n]
+	return s.opts.Free && p.started && p.clock.add(-s.opts.Lateness).after(t)
 }
 
-// release frees what is dead by the clock. It decides no outcome: a bucket
-// that is dead by its life time starts anew with its next event either way.
-func (s *Shard) release() {
-	for n := 0; n < maxFrees && len(s.now.free) > 0 && s.past(s.now.free[0].at); n++ {
-		d := heap.Pop(&s.now.free).(deadline)
-		if d.muted > 0 {
-			m := mute{d.muted - 1, d.key.key}
-			if until, ok := s.blackholes[m]; ok && until <= d.at {
-				delete(s.blackholes, m)
-			}
-			continue
+// watch ties a bucket, after a pour, to the clock of the partition that feeds it now.
+func (s *Shard) watch(r ref, b *bucket, doc *document) {
+	tied := b.timer.linked || b.timer.place != 0
+	if tied && b.part == s.cur {
+		return
+	}
+	if tied {
+		s.unwatch(r, b)
+	}
+	b.part = s.cur
+	switch {
+	case doc.timed:
+		heap.Push(&s.parts[b.part].timed, r)
+	case s.opts.Free:
+		s.parts[b.part].wheel.link(&s.slab, r, b.last.add(doc.life).sec)
+	}
+}
+
+func (s *Shard) unwatch(r ref, b *bucket) {
+	switch {
+	case b.timer.linked:
+		s.parts[b.part].wheel.unlink(&s.slab, r)
+	case b.timer.place != 0:
+		heap.Remove(&s.parts[b.part].timed, int(b.timer.place-1))
+	}
+}
+
+// free gives back memory of what is dead by the clock of the partition that
+// feeds the shard, looking at no more than so many places. It decides no outcome.
+func (s *Shard) free(most int) {
+	p := s.parts[s.cur]
+	limit := p.clock.add(-s.opts.Lateness)
+	for ; most > 0 && p.started; most-- {
+		r := p.wheel.due(limit.sec)
+		if r == 0 {
+			break
 		}
-		b := s.buckets[d.key]
-		if b == nil || b.born != d.born {
-			continue
-		}
-		death := plus(b.last, s.d.docs[b.doc].life)
-		switch {
-		case b.to.partition != s.now.id:
-			d.at = death
-			heap.Push(&s.partitions[b.to.partition].free, d)
-		case s.past(death):
-			delete(s.buckets, d.key)
+		b := s.slab.at(r)
+		death := b.last.add(s.docs[b.doc].life)
+		if limit.after(death) {
 			s.stats.Freed++
-		default:
-			d.at = death
-			heap.Push(&s.now.free, d)
+			s.remove(r)
+			continue
+		}
+		p.wheel.unlink(&s.slab, r)
+		p.wheel.link(&s.slab, r, death.sec)
+	}
+	for ; most > 0 && len(p.holes) > 0 && limit.after(p.holes[0].at); most-- {
+		end := heap.Pop(&p.holes).(holeEnd)
+		if h := s.holes[end.key]; h == (hole{end.at, s.cur}) {
+			delete(s.holes, end.key)
 		}
 	}
 }

@@ -1,12 +1,59 @@
-// Package detect holds the buckets: it applies pours and tells which buckets
-// overflow.
+// Package detect holds the buckets: it turns events that matched a scenario
+// into overflows.
 //
-// A Detector is the compiled scenarios; a Shard owns the buckets of the keys
-// that are routed to it, and one goroutine uses it. A bucket is a small value
-// in the shard's map: no goroutine, channel or mutex of its own. What it does
-// depends on the pours into it alone, in their order: on their events' times,
-// never on a clock, on other keys or on where batches are cut. Clocks free
-// memory and fire counters.
+// Compile makes an immutable Detector of the scenarios; each Shard made from
+// it owns the buckets of the keys routed to it and belongs to one goroutine.
+// A shard is driven by Apply alone: a batch's pours, interleaved by their
+// lines with the steps of the partition's clock.
 //
-// The rules of buckets are CrowdSec's, FIDELITY 14-27.
+//	d, errs := detect.Compile(scenarios, compiler, detect.Options{BuildSignal: build})
+//	d.AddReads(&keepSet) // before the first event is kept
+//	shard := d.NewShard(detect.ShardOptions{})
+//	overflows = shard.Apply(partition, batch.Steps, pours, overflows[:0])
+//
+// # Buckets are data
+//
+// A bucket is a value in a chunk of its shard's slab (bucket.go, slab.go),
+// found by (group, key): a group is what shares a scenario's name and filter
+// text, the key is the groupby value (FIDELITY 14). It refers to its
+// configuration by the document's index and to partitions by their index in
+// the shard, so that it can be written down as it stands; Export does so.
+// All changes of a bucket go through create, renew, pour and remove of
+// Shard, all changes of a blackhole through arm.
+//
+// # What decides an outcome
+//
+// Only the events poured into a bucket, in order, and the clock of the
+// partition that fed it last: never the wall clock, where batches are cut,
+// other keys or other shards.
+//
+//   - A bucket dies of its own next event, when that is strictly later than
+//     the last poured one plus its life time (FIDELITY 15).
+//   - With ShardOptions.Free it is also dead once that clock, less the
+//     lateness, has passed its death. Whether its memory was already freed
+//     makes no difference: pours look at the clock, and freeing follows in
+//     small portions.
+//   - A timed bucket (duration is set, as for every counter) overflows when
+//     the clock, less the lateness, is strictly past its first event plus
+//     duration, or when an event of its own is. The cause is the record that
+//     did it. Nothing fires at the end of a stream: where a stream ends is
+//     not a function of its lines.
+//
+// A blackhole belongs to the document, keyed by the bucket's key (FIDELITY
+// 19). CrowdSec drops a muted key's entry also when another key's overflow is
+// later than it; here no key touches another's, which differs only when time
+// runs backward.
+//
+// # Files
+//
+//	detector.go  compiling the documents
+//	shard.go     Apply: the order of things within a batch
+//	pour.go      one event into one bucket
+//	emit.go      overflows: filter, blackhole, copies, ordinals
+//	queue.go     the events a bucket keeps, its distinct values
+//	limiter.go   the token bucket
+//	clock.go     clocks, timed overflows, freeing
+//	wheel.go     when to look at which bucket again
+//	slab.go      memory of buckets
+//	export.go    a sorted dump for tests and tools
 package detect
