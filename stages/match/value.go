@@ -26,8 +26,8 @@ type value struct {
 type valueForm uint8
 
 const (
-	// anyValue runs the program and looks at what type it gave.
-	anyValue valueForm = iota
+	// The zero form runs the program and looks at what type it gave.
+	_ valueForm = iota
 	// textValue runs the program's fast form, which can only give a string.
 	textValue
 	// fieldValue reads a field.

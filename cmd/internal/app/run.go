@@ -67,7 +67,7 @@ func New(c *Config, env Env) (*Pipeline, error) {
 		return nil, err
 	}
 	if len(c.sources) == 0 {
-		return nil, fmt.Errorf("%s: there are no sources; add one under sources:", c.file)
+		return nil, fmt.Errorf("%s: there are no sources; add one under the key sources", c.file)
 	}
 	for _, node := range c.sources {
 		if err := p.addSource(node, env); err != nil {
