@@ -57,7 +57,7 @@ func checkLimiter(t *testing.T, r *rand.Rand, leak time.Duration, burst, events 
 
 func TestLimiterEqualsReference(t *testing.T) {
 	r := rand.New(rand.NewPCG(16, 1))
-	for range 2000 {
+	for range 1000 {
 		leak := time.Duration(1 + r.Int64N(int64(10)<<r.IntN(36)))
 		checkLimiter(t, r, leak, r.IntN(50), 200)
 	}
