@@ -37,8 +37,10 @@ func main() {
 	defer stop()
 	if *length > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, *length)
+		// The end of the time is an end like Ctrl-C, not a deadline that was missed.
+		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
+		defer time.AfterFunc(*length, cancel).Stop()
 	}
 	if err := demo(ctx, *config, *rate, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

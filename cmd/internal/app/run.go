@@ -190,7 +190,9 @@ func (p *Pipeline) read(ctx context.Context, graphDone <-chan struct{}) error {
 	for _, s := range p.sources {
 		readers.Go(func() error {
 			err := s.Run(ctx, nil, p.graph.Emit)
-			if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, pipeline.ErrStopped) {
+			stopped := errors.Is(err, context.Canceled) || errors.Is(err, pipeline.ErrStopped) ||
+				ctx.Err() != nil && errors.Is(err, ctx.Err())
+			if err != nil && !stopped {
 				return fmt.Errorf("source %s: %w", s.Name(), err)
 			}
 			return nil

@@ -3,7 +3,9 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -161,5 +163,18 @@ func TestARunBeginsWhereTheOneBeforeHasCommitted(t *testing.T) {
 	got, err := runFor(t, onTopics(t, address, "logs", ""), 1)
 	if err != nil || !strings.Contains(got, "192.0.2.11") || strings.Contains(got, "192.0.2.10") {
 		t.Errorf("got %q, %v; want the alert of what came since", got, err)
+	}
+}
+
+func TestARunThatIsOutOfTimeEndsWithoutAnError(t *testing.T) {
+	address := broker(t, "logs")
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	p, err := New(onTopics(t, address, "logs", ""), Env{Log: slog.New(slog.DiscardHandler), Stdout: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(p.Run(ctx), p.Close()); err != nil {
+		t.Errorf("the run ends with %v", err)
 	}
 }
