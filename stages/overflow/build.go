@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -165,12 +166,16 @@ var sluiceSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("sluice:alert"))
 // alertID derives the id from what made the alert, so that a crash or
 // another run gives the same, and a sink can drop a repeat.
 func alertID(sc *rules.Scenario, o *pipeline.Overflow, src pipeline.Source) string {
-	// JSON keeps the parts apart whatever bytes they hold.
-	name, err := json.Marshal([]any{
+	parts := []any{
 		sc.Name, sc.Hash, o.Key, src.Scope, src.Value, o.First, o.Cause,
 		o.FirstTime.UnixNano(), o.LastTime.UnixNano(), o.Ordinal, o.Depth,
-	})
-	if err != nil { // strings, numbers and plain structs marshal
+	}
+	if !utf8.ValidString(o.Key) || !utf8.ValidString(src.Value) {
+		// JSON has one replacement for every byte that is no UTF-8.
+		parts = append(parts, []byte(o.Key), []byte(src.Value))
+	}
+	name, err := json.Marshal(parts) // keeps the parts apart whatever they hold
+	if err != nil {                  // strings, numbers and plain structs marshal
 		name = []byte(o.Key)
 	}
 	return uuid.NewSHA1(sluiceSpace, name).String()
@@ -260,7 +265,8 @@ func coordinate(s string) float32 {
 // its range, anything else is left out.
 func alertSources(out map[string]pipeline.Source, sc *rules.Scenario, alert *pipeline.RuntimeAlert, scope string) {
 	kind := scopeOf(sc)
-	for value, s := range alert.Sources {
+	for _, value := range alert.GetSources() { // sorted: of several addresses of a range, the last speaks for it
+		s := alert.Sources[value]
 		switch {
 		case s.Scope == kind:
 			out[value] = s

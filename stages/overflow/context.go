@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/parser"
@@ -146,7 +147,8 @@ func contextValues(out any) []string {
 }
 
 // shorten renders values as a JSON list of at most limit bytes: it drops
-// values from the end, then halves the last one left.
+// values from the end, then halves the last one left, which then ends in
+// "...". A character is never cut in two.
 func shorten(values []string, limit int) (string, error) {
 	for {
 		text, err := json.Marshal(values)
@@ -156,17 +158,25 @@ func shorten(values []string, limit int) (string, error) {
 		if len(text) <= limit {
 			return string(text), nil
 		}
-		if len(values) > 1 {
-			values = values[:len(values)-1]
-			continue
+		if len(values) == 1 {
+			return shortenValue(values[0], limit)
 		}
-		half := len(values[0]) / 2
-		if half == 0 {
-			return "", errors.New("context_value_len leaves no room for a value")
+		values = values[:len(values)-1]
+	}
+}
+
+func shortenValue(value string, limit int) (string, error) {
+	for half := len(value) / 2; half > 0; half /= 2 {
+		for half > 0 && !utf8.RuneStart(value[half]) {
+			half--
 		}
-		values = []string{values[0][:half] + "..."}
-		if limit < len(`["..."]`)+1 {
-			return "", errors.New("context_value_len leaves no room for a value")
+		text, err := json.Marshal([]string{value[:half] + "..."})
+		if err != nil {
+			return "", err
+		}
+		if half > 0 && len(text) <= limit {
+			return string(text), nil
 		}
 	}
+	return "", errors.New("context_value_len leaves no room for a value")
 }
