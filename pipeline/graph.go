@@ -42,7 +42,7 @@ type Outcome struct {
 	// Next is the offset after the batch's last record.
 	Next int64
 	// Alerts holds every overflow that became an alert, the whitelisted
-	// included, sorted by (cause, scenario, depth, ordinal).
+	// included, sorted by (cause, depth, scenario, ordinal, key).
 	Alerts []*RuntimeAlert
 	Stats  BatchStats
 	// Clock is the partition's clock after the batch.
@@ -207,11 +207,11 @@ func (g *Graph) Emit(ctx context.Context, rb *RecordBatch) error {
 		}
 		return nil
 	}
-	n := g.opts.BatchRecords
-	share := &shared{left: (len(rb.Records) + n - 1) / n, release: rb.Release}
-	for start := 0; start < len(rb.Records); start += n {
-		part := *rb
-		part.Records = rb.Records[start:min(start+n, len(rb.Records))]
+	n, whole := g.opts.BatchRecords, *rb // once its last part is emitted, rb may be released and used again
+	share := &shared{left: (len(whole.Records) + n - 1) / n, release: whole.Release}
+	for start := 0; start < len(whole.Records); start += n {
+		part := whole
+		part.Records = whole.Records[start:min(start+n, len(whole.Records))]
 		if err := g.emit(ctx, &part, share); err != nil {
 			return err
 		}

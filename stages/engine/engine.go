@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"sluice/pipeline"
@@ -86,16 +87,15 @@ func Compile(set *rules.Set, o Options) (*Engine, []error) {
 	if err != nil {
 		return nil, append(errs, err)
 	}
-	enricher, err := enrich.New(e.Schema, enrichOptions)
-	if err != nil {
-		return nil, append(errs, fmt.Errorf("preparing the enrichers: %w", err))
-	}
-	compiler := expression.NewCompiler(e.Schema, e.Data, expression.Options{Reference: o.Reference, Decisions: e.Ledger})
+	enricher, more := newEnricher(e.Schema, enrichOptions)
+	errs = append(errs, more...)
+	compiler := expression.NewCompiler(e.Schema, e.Data, expression.Options{
+		Reference: o.Reference, Decisions: e.Ledger, Helpers: e.helperOptions(enricher),
+	})
 
 	parseOptions := parse.Options{
 		Schema: e.Schema, Compiler: compiler, Library: library, Enrich: enricher, Reference: o.Reference,
 	}
-	var more []error
 	e.Parser, more = parse.Compile(set.Parsers, parseOptions)
 	errs = append(errs, more...)
 	e.Post, more = parse.Compile(set.Postoverflows, parseOptions)
@@ -146,6 +146,46 @@ func (e *Engine) enrichOptions() (enrich.Options, error) {
 	}
 	return o, nil
 }
+
+// newEnricher opens the MaxMind files. One that cannot be read is reported
+// and left out: the methods that need it find nothing.
+func newEnricher(schema *pipeline.Schema, o enrich.Options) (*enrich.Set, []error) {
+	var errs []error
+	var good []rules.DataFile
+	for _, f := range o.Data {
+		one := o
+		one.Data = []rules.DataFile{f}
+		if _, err := enrich.New(schema, one); err != nil {
+			errs = append(errs, err)
+		} else {
+			good = append(good, f)
+		}
+	}
+	o.Data = good
+	set, err := enrich.New(schema, o)
+	if err != nil { // they opened a moment ago
+		return enrich.WithoutFiles(schema), append(errs, err)
+	}
+	return set, errs
+}
+
+// helperOptions lends the helpers the databases, and the DNS only where it is turned on.
+func (e *Engine) helperOptions(enricher *enrich.Set) funcs.Options {
+	o := funcs.Options{Geo: enricher.GeoReader()}
+	if !e.opts.ReverseDNS {
+		o.Resolver = offline{}
+	}
+	return o
+}
+
+// offline is a resolver that asks nobody.
+type offline struct{}
+
+// LookupHost implements funcs.Resolver.
+func (offline) LookupHost(string) []string { return nil }
+
+// Names implements funcs.Resolver.
+func (offline) Names(netip.Addr) []string { return nil }
 
 // detectOptions lends the detector what its expressions see of an alert.
 func (e *Engine) detectOptions() detect.Options {

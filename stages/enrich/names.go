@@ -95,7 +95,13 @@ func (n *Names) Lookup(ctx context.Context, addr string) ([]string, error) {
 	}
 	// The question outlives a caller that gives up: others may wait for it,
 	// and its answer is remembered.
-	answer := n.flight.DoChan(a.String(), func() (any, error) { return n.ask(a), nil })
+	answer := n.flight.DoChan(a.String(), func() (any, error) {
+		// Another question may have been answered since the memory was looked at.
+		if m, ok := n.memory.Get(a); ok && n.opts.Now().Before(m.until) {
+			return m, nil
+		}
+		return n.ask(a), nil
+	})
 	select {
 	case res := <-answer:
 		m := res.Val.(remembered)

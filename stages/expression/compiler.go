@@ -17,6 +17,8 @@ type Options struct {
 	// Decisions serves GetDecisionsCount and its kin in programs that run
 	// without a Context: profiles and bucket expressions.
 	Decisions Decisions
+	// Helpers are what the helpers may ask of the outside.
+	Helpers funcs.Options
 }
 
 // Compiler compiles the expressions of one rule set against one schema. It is
@@ -35,7 +37,7 @@ type Compiler struct {
 // NewCompiler returns a compiler. data must hold the data files by the time
 // that expressions are compiled: their lines become part of the programs.
 func NewCompiler(schema *pipeline.Schema, data *funcs.Data, opts Options) *Compiler {
-	table := funcs.Table(data)
+	table := funcs.TableWith(data, opts.Helpers)
 	c := &Compiler{schema: schema, data: data, opts: opts, helpers: make(map[string]*funcs.Function, len(table))}
 	for i := range table {
 		c.helpers[table[i].Name] = &table[i]

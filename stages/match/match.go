@@ -91,7 +91,7 @@ func (m *Matcher) Compiled(scenario int32) bool { return m.docs[scenario].filter
 func (m *Matcher) Consumer(scenario int32) bool { return m.docs[scenario].consumer }
 
 // RoutedBySourceIP tells whether the pours of a document are routed by
-// evt.Meta.source_ip alone (DESIGN, contract 8), so that a source partitioned
+// evt.Meta.source_ip alone (docs/architecture.md, Routing), so that a source partitioned
 // by address keeps all its buckets in one place.
 func (m *Matcher) RoutedBySourceIP(scenario int32) bool {
 	return m.docs[scenario].route.kind != routeByKey

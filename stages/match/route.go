@@ -67,7 +67,7 @@ func assignRoutes(docs []document, scenarios []*rules.Scenario) {
 	}
 }
 
-// routeOf reads the route off a groupby's syntax tree (DESIGN, contract 8).
+// routeOf reads the route off a groupby's syntax tree (docs/architecture.md, Routing).
 func routeOf(groupBy *value) route {
 	if groupBy == nil || len(groupBy.parts) == 0 {
 		return route{kind: routeByKey}

@@ -7,10 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
+
+	"sluice/sinks"
 )
 
 // NewLog returns the logger of a command: text on w.
@@ -51,6 +55,7 @@ func RunFile(ctx context.Context, path string, verbose bool, stdout, stderr io.W
 	reporting, stop := context.WithCancel(ctx)
 	var reporter sync.WaitGroup
 	reporter.Go(func() { p.Report(reporting, line, interval) })
+	reporter.Go(func() { p.reopenOnSignal(reporting) })
 	err = p.Run(ctx)
 	stop()
 	reporter.Wait()
@@ -58,6 +63,36 @@ func RunFile(ctx context.Context, path string, verbose bool, stdout, stderr io.W
 	s := p.Status()
 	fmt.Fprintf(stderr, "%d lines, %d parsed, %d alerts, %d decisions\n", s.Lines, s.Parsed, s.Alerts, s.Decisions)
 	return err
+}
+
+// reopenOnSignal opens the sinks' files again at each SIGHUP, after a log
+// rotation renamed them.
+func (p *Pipeline) reopenOnSignal(ctx context.Context) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			p.reopen()
+		}
+	}
+}
+
+func (p *Pipeline) reopen() {
+	for _, s := range p.sinks {
+		r, ok := s.(sinks.Reopener)
+		if !ok {
+			continue
+		}
+		if err := r.Reopen(); err != nil {
+			p.log.Error("a sink's file could not be opened again", "sink", s.Name(), "error", err)
+		} else {
+			p.log.Info("opened the sink's file again", "sink", s.Name())
+		}
+	}
 }
 
 func isTerminal(w io.Writer) bool {

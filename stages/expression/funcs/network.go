@@ -108,7 +108,7 @@ func distance(args ...any) (any, error) {
 			return nil, err
 		}
 		if deg[i], err = strconv.ParseFloat(s, 64); err != nil {
-			return nil, fmt.Errorf("Distance: argument %d, %q, is not a number of degrees", i+1, s)
+			return nil, fmt.Errorf("helper Distance: argument %d, %q, is not a number of degrees", i+1, s)
 		}
 	}
 	if deg[0] == 0 && deg[1] == 0 || deg[2] == 0 && deg[3] == 0 {

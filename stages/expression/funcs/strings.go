@@ -122,7 +122,7 @@ func listTable() []Function {
 		{Name: "Flatten", Pure: true, Call: func(args ...any) (any, error) { return flatten(nil, args), nil }},
 		{Name: "Distinct", Pure: true, Call: func(args ...any) (any, error) {
 			if len(args) != 1 {
-				return nil, fmt.Errorf("Distinct: it takes one list")
+				return nil, fmt.Errorf("helper Distinct: it takes one list")
 			}
 			v := reflect.ValueOf(args[0])
 			if !v.IsValid() || v.Kind() != reflect.Slice && v.Kind() != reflect.Array {
@@ -154,7 +154,7 @@ func distinct(list []any) (any, error) {
 	out := make([]any, 0, len(list))
 	for _, v := range list {
 		if v != nil && !reflect.TypeOf(v).Comparable() {
-			return nil, fmt.Errorf("Distinct: values of type %T cannot be compared", v)
+			return nil, fmt.Errorf("helper Distinct: values of type %T cannot be compared", v)
 		}
 		if !seen[v] {
 			seen[v] = true
