@@ -126,7 +126,7 @@ func compileProfile(p Profile, c *expression.Compiler) (profile, error) {
 		if t.Duration == "" {
 			out.Decisions = slices.Clone(out.Decisions)
 			out.Decisions[i].Duration = DefaultDuration
-		} else if _, err := duration.Parse(t.Duration); err != nil {
+		} else if _, err := length(t.Duration); err != nil {
 			return out, fmt.Errorf("decision %d: %w", i+1, err)
 		}
 	}
@@ -148,7 +148,7 @@ func (d *Decider) Decide(alert *pipeline.Alert) Verdict {
 	env := map[string]any{"Alert": alert}
 	for i := range d.profiles {
 		p := &d.profiles[i]
-		held := false
+		held, failed := false, false
 		for j, f := range p.filters {
 			out, err := f.Eval(env)
 			ok, isBool := out.(bool)
@@ -157,6 +157,7 @@ func (d *Decider) Decide(alert *pipeline.Alert) Verdict {
 			}
 			if err != nil {
 				v.Errors = append(v.Errors, fmt.Errorf("profile %s: filter %q: %w", p.Name, p.Filters[j], err))
+				failed = true
 				break
 			}
 			if ok {
@@ -166,7 +167,7 @@ func (d *Decider) Decide(alert *pipeline.Alert) Verdict {
 				break
 			}
 		}
-		if !held && p.OnFailure == "apply" {
+		if !held && !failed && p.OnFailure == "apply" {
 			d.apply(p, alert, env, &v)
 		}
 		if held && p.OnSuccess == "break" || !held && p.OnFailure == "break" {
@@ -186,34 +187,44 @@ func (d *Decider) apply(p *profile, alert *pipeline.Alert, env map[string]any, v
 		}
 	}
 	for _, t := range p.Decisions {
-		length := t.Duration
+		lasting := t.Duration
 		if p.duration != nil {
 			out, err := p.duration.Eval(env)
 			text := fmt.Sprint(out)
 			if err == nil {
-				_, err = duration.Parse(text)
+				_, err = length(text)
 			}
 			if err != nil {
-				v.Errors = append(v.Errors, fmt.Errorf("profile %s: duration_expr: %w; %s is used", p.Name, err, length))
+				v.Errors = append(v.Errors, fmt.Errorf("profile %s: duration_expr: %w; %s is used", p.Name, err, lasting))
 			} else {
-				length = text
+				lasting = text
 			}
 		}
-		v.Decisions = append(v.Decisions, decision(t, alert, length, len(v.Decisions)))
+		v.Decisions = append(v.Decisions, decision(t, alert, lasting, len(v.Decisions)))
 	}
+}
+
+// length reads how long a decision lasts: more than nothing, since a decision
+// that ran out before it was made helps nobody.
+func length(s string) (time.Duration, error) {
+	d, err := duration.Parse(s)
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("duration %q: a decision must last longer than that", s)
+	}
+	return d, err
 }
 
 // decisionSpace is the namespace of decision ids.
 var decisionSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("sluice:decision"))
 
-func decision(t Template, alert *pipeline.Alert, length string, ordinal int) pipeline.Decision {
+func decision(t Template, alert *pipeline.Alert, lasting string, ordinal int) pipeline.Decision {
 	out := pipeline.Decision{
 		UUID:      uuid.NewSHA1(decisionSpace, []byte(alert.UUID+"/"+strconv.Itoa(ordinal))).String(),
 		Origin:    "crowdsec",
 		Type:      t.Type,
 		Scope:     t.Scope,
 		Value:     alert.GetValue(),
-		Duration:  length,
+		Duration:  lasting,
 		Scenario:  alert.Scenario,
 		Simulated: t.Simulated || alert.Simulated,
 	}
@@ -223,7 +234,7 @@ func decision(t Template, alert *pipeline.Alert, length string, ordinal int) pip
 	if out.Scope == "" {
 		out.Scope = alert.GetScope()
 	}
-	if d, err := duration.Parse(length); err == nil {
+	if d, err := length(lasting); err == nil {
 		// Event time: the same in every run.
 		out.Until = alert.Sluice.StopTime.Add(d).UTC().Format(time.RFC3339Nano)
 	}

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"sluice/pipeline"
 	"sluice/stages/decide/duration"
 )
@@ -17,8 +19,7 @@ import (
 type Ledger struct {
 	mu     sync.Mutex
 	now    time.Time
-	values map[string][]entry
-	order  []string // values by first decision, for forgetting
+	values *simplelru.LRU[string, []entry] // by latest decision, for forgetting
 }
 
 type entry struct{ made, until time.Time }
@@ -29,7 +30,10 @@ const (
 )
 
 // NewLedger returns an empty ledger.
-func NewLedger() *Ledger { return &Ledger{values: make(map[string][]entry)} }
+func NewLedger() *Ledger {
+	values, _ := simplelru.NewLRU[string, []entry](ledgerValues, nil) // errs on a size below one only
+	return &Ledger{values: values}
+}
 
 func (l *Ledger) record(d *pipeline.Decision, at time.Time) {
 	length, err := duration.Parse(d.Duration)
@@ -41,25 +45,19 @@ func (l *Ledger) record(d *pipeline.Decision, at time.Time) {
 	if at.After(l.now) {
 		l.now = at
 	}
-	list, known := l.values[d.Value]
-	if !known {
-		if len(l.order) >= ledgerValues {
-			delete(l.values, l.order[0])
-			l.order = l.order[1:]
-		}
-		l.order = append(l.order, d.Value)
-	}
+	list, _ := l.values.Peek(d.Value)
 	if len(list) >= ledgerPerValue {
 		list = list[1:]
 	}
-	l.values[d.Value] = append(list, entry{at, at.Add(length)})
+	l.values.Add(d.Value, append(list, entry{at, at.Add(length)}))
 }
 
 func (l *Ledger) count(value string, holds func(e entry, now time.Time) bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	list, _ := l.values.Peek(value)
 	n := 0
-	for _, e := range l.values[value] {
+	for _, e := range list {
 		if holds(e, l.now) {
 			n++
 		}

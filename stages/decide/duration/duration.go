@@ -14,7 +14,7 @@ func Parse(s string) (time.Duration, error) {
 	rest := s
 	if n, after, ok := strings.Cut(s, "d"); ok {
 		d, err := strconv.ParseFloat(n, 64)
-		if err != nil || d < 0 || d > 36500 {
+		if err != nil || !(d >= 0 && d <= 36500) { // NaN is neither
 			return 0, fmt.Errorf("duration %q: %q is not a number of days", s, n)
 		}
 		days, rest = time.Duration(d*24*float64(time.Hour)), after
