@@ -58,8 +58,8 @@ func testCommand() *cobra.Command {
 }
 
 func printResult(w io.Writer, r hubtest.Result) {
-	if r.Passed {
-		return
+	for _, f := range r.Disregarded {
+		fmt.Fprintf(w, "%s: disregarded, as by CrowdSec: %s\n", r.Name, f)
 	}
 	if r.Error != "" {
 		fmt.Fprintf(w, "%s: %s\n", r.Name, r.Error)

@@ -12,20 +12,24 @@ const freeAtLeast = 4096
 
 // step moves the clock of the partition that feeds the shard, and fires the
 // timed buckets whose deadline it passes. The step's record is their cause.
+//
+// They were due before the step: a blackhole that ends within it still mutes
+// them, whether or not memory is freed. So the clock moves behind them.
 func (s *Shard) step(step *pipeline.ClockStep) {
 	p := s.parts[s.cur]
-	p.clock, p.started = instantOf(step.Clock), true
-	limit := p.clock.add(-s.opts.Lateness)
+	clock := instantOf(step.Clock)
+	limit := clock.add(-s.opts.Lateness)
 	for len(p.timed.refs) > 0 {
 		r := p.timed.refs[0]
 		b := s.slab.at(r)
 		deadline := s.deadline(b)
 		if !limit.after(deadline) {
-			return
+			break
 		}
 		s.overflow(b, step.Position, step.Line, deadline)
 		s.remove(r)
 	}
+	p.clock, p.started = clock, true
 }
 
 // isPast tells whether the clock of a partition, less the lateness, has

@@ -1,6 +1,10 @@
 package detect
 
-import "sluice/pipeline"
+import (
+	"slices"
+
+	"sluice/pipeline"
+)
 
 // bucket counts what poured since its birth. It is a value in its shard's
 // slab, and only its shard touches it. Apart from the events it keeps, it
@@ -57,11 +61,14 @@ const (
 )
 
 // slab holds buckets in chunks that never move: growing copies nothing, and
-// a chunk whose buckets are all gone is given back.
+// of the chunks whose buckets are all gone, all but one are given back.
 type slab struct {
 	chunks []*chunk
 	// open are the numbers of the chunks with room.
 	open []int32
+	// spare is the number, plus one, of an empty chunk that is kept, so that
+	// a bucket that comes and goes alone does not make a chunk each time.
+	spare int32
 }
 
 type chunk struct {
@@ -82,6 +89,12 @@ func (s *slab) alloc() ref {
 		s.chunks = append(s.chunks, nil)
 	}
 	n := s.open[len(s.open)-1]
+	if last := len(s.open) - 1; s.chunks[n] == nil && s.spare > 0 {
+		if i := slices.Index(s.open, s.spare-1); i >= 0 && s.chunks[s.spare-1] != nil {
+			s.open[i], s.open[last] = n, s.spare-1
+			n = s.open[last]
+		}
+	}
 	c := s.chunks[n]
 	if c == nil {
 		c = newChunk()
@@ -114,7 +127,12 @@ func (s *slab) release(r ref) {
 		s.open = append(s.open, n)
 	}
 	c.free = append(c.free, uint16(i&(chunkLen-1)))
-	if c.used--; c.used == 0 {
-		s.chunks[n] = nil
+	if c.used--; c.used > 0 {
+		return
 	}
+	if old := s.spare - 1; old >= 0 && old != n && s.chunks[old] != nil && s.chunks[old].used == 0 {
+		s.chunks[n] = nil
+		return
+	}
+	s.spare = n + 1
 }

@@ -34,9 +34,20 @@ func TestSlabGivesEmptyPlacesAndReturnsChunks(t *testing.T) {
 	for n := range live {
 		s.release(n)
 	}
-	for i, c := range s.chunks {
+	left := 0
+	for _, c := range s.chunks {
 		if c != nil {
-			t.Fatalf("chunk %d of %d is still there", i, len(s.chunks))
+			left++
 		}
+	}
+	if left > 1 {
+		t.Fatalf("%d of %d chunks are still there, more than the spare one", left, len(s.chunks))
+	}
+	first := s.chunks[s.spare-1]
+	for range 3 { // one that comes and goes alone uses the spare chunk again
+		s.release(s.alloc())
+	}
+	if s.chunks[s.spare-1] != first {
+		t.Error("the spare chunk was thrown away")
 	}
 }
