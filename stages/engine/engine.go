@@ -37,6 +37,9 @@ type Options struct {
 	Processing bool
 	// ReverseDNS turns look-ups of names on; offline it stays off.
 	ReverseDNS bool
+	// Names answers the method reverse_dns; nil asks the system's resolver
+	// when ReverseDNS is on, and nobody when it is off.
+	Names enrich.Resolver
 	// ContextLength bounds the bytes of one value of the alert context; 4000 when 0.
 	ContextLength int
 	// Simulated tells whether a scenario runs in simulation.
@@ -136,8 +139,8 @@ func (e *Engine) loadData() []error {
 }
 
 func (e *Engine) enrichOptions() (enrich.Options, error) {
-	o := enrich.Options{Data: e.Set.Data}
-	if e.opts.ReverseDNS {
+	o := enrich.Options{Data: e.Set.Data, Names: e.opts.Names}
+	if e.opts.ReverseDNS && o.Names == nil {
 		names, err := enrich.NewNames(enrich.NamesOptions{})
 		if err != nil {
 			return o, fmt.Errorf("preparing reverse DNS: %w", err)
