@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -185,10 +186,17 @@ func diff(a, b []string) string {
 func TestCutsShardsAndFreeing(t *testing.T) {
 	for name, docs := range zooDocs {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(6) {
+			seeds, size := uint64(2), 500
+			switch {
+			case os.Getenv("SLUICE_FULL") != "":
+				seeds, size = 6, 1500
+			case raceEnabled: // some ten times slower
+				seeds, size = 1, 250
+			}
+			for seed := range seeds {
 				r := newRig(t, docs)
 				const back = 20 * time.Second
-				lines := randomLines(seed, len(docs), 1500, back)
+				lines := randomLines(seed, len(docs), size, back)
 				base := detect.ShardOptions{Lateness: back}
 				want, _, _ := r.play(lines, 1, every(len(lines)), base)
 				if len(want) < 5 {
@@ -198,7 +206,7 @@ func TestCutsShardsAndFreeing(t *testing.T) {
 					for _, free := range []bool{false, true} {
 						o := base
 						o.Free = free
-						for _, n := range []int{1, 7, 100, 1500} {
+						for _, n := range []int{1, 7, 100, size} {
 							if got, _, _ := r.play(lines, shards, every(n), o); !slices.Equal(got, want) {
 								t.Fatalf("seed %d shards %d free %v batch %d: %s", seed, shards, free, n, diff(got, want))
 							}
