@@ -48,6 +48,9 @@ func TestFailuresSayWhatWasExpected(t *testing.T) {
 		for _, f := range r.Failures {
 			fmt.Fprintf(&b, "  %s\n", f)
 		}
+		for _, f := range r.Disregarded {
+			fmt.Fprintf(&b, "  disregarded: %s\n", f)
+		}
 	}
 	fmt.Fprintf(&b, "%d passed, %d failed, %d in all\n", s.Passed, s.Failed, s.Total)
 	if !reflect.DeepEqual(told, order) {
