@@ -80,6 +80,9 @@ var (
 	ErrNoSource = errors.New("an event has no valid source_ip")
 	// ErrBadRange: evt.Meta.SourceRange is not a network.
 	ErrBadRange = errors.New("an event has a bad SourceRange")
+	// ErrNoRange: a scenario of scope Range kept an event whose range is not
+	// known; a decision on an empty range would mean nothing, or everything.
+	ErrNoRange = errors.New("an event has no range")
 	// ErrNoScope: the scenario has a scope of its own without an expression.
 	ErrNoScope = errors.New("the scope has no expression")
 )
@@ -246,6 +249,9 @@ func (b *Builder) eventSource(out map[string]pipeline.Source, sc *rules.Scenario
 		src.Value = src.Range
 		if sc.ScopeExpr.Set {
 			src.Value = scope
+		}
+		if src.Value == "" {
+			return ErrNoRange
 		}
 	}
 	out[src.Value] = src

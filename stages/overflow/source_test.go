@@ -77,6 +77,10 @@ func TestSourcesOfLogLines(t *testing.T) {
 			err:    overflow.ErrBadRange,
 		},
 		{
+			name: "an unknown range loses the alert of scope Range", scope: "Range",
+			events: []fields{{"Meta.source_ip": "192.0.2.1"}}, err: overflow.ErrNoRange,
+		},
+		{
 			name: "a range is the source of scope Range", scope: "Range",
 			events: []fields{{"Meta.source_ip": "192.0.2.1", "Meta.SourceRange": "192.0.2.0/24"}, {"Meta.source_ip": "192.0.2.2", "Meta.SourceRange": "192.0.2.0/24"}},
 			want:   []pipeline.Source{{Scope: "Range", Value: "192.0.2.0/24", IP: "192.0.2.2", Range: "192.0.2.0/24"}},
