@@ -13,12 +13,12 @@
 //
 // # Buckets are data
 //
-// A bucket is a value in a chunk of its shard's slab (bucket.go, slab.go),
+// A bucket is a value in a chunk of its shard's slab (slab.go),
 // found by (group, key): a group is what shares a scenario's name and filter
 // text, the key is the groupby value (FIDELITY 14). It refers to its
 // configuration by the document's index and to partitions by their index in
 // the shard, so that it can be written down as it stands; Export does so.
-// All changes of a bucket go through create, renew, pour and remove of
+// All changes of a bucket go through create, pour, fill and remove of
 // Shard, all changes of a blackhole through arm.
 //
 // # What decides an outcome
