@@ -1,11 +1,11 @@
-# Targets that need nothing but Go and make.
+# Targets need nothing but Go and make, where nothing else is said.
 
 GO ?= go
 BIN := bin/sluice
 # Static, so that the binary runs on any Linux of its architecture.
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test lint bench fuzz clean help
+.PHONY: build run kafka test integration soak lint bench fuzz clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -17,14 +17,26 @@ run: ## watch attacks being detected, on a broker and a log stream of its own
 	$(GO) build -o bin/ ./cmd/...
 	./bin/demo
 
+kafka: ## a real Kafka on free ports until Ctrl-C; NODES=3 for a cluster; needs a JDK and Maven
+	$(GO) run ./cmd/internal/integration/kafka -nodes $(or $(NODES),1) -topics '$(TOPICS)'
+
 # The race detector is linked in through cgo, and so needs a C compiler.
 test: ## the whole suite; RACE=1 adds the race detector, PKG narrows it
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(if $(RACE),-race) $(TESTFLAGS) $(or $(PKG),./...)
 
+# Packages with tests on real parts, by the tag that keeps those out of the unit suite.
+INTEGRATION = $(shell grep -rl --include='*_test.go' '^//go:build integration' . | xargs -n1 dirname | sort -u)
+
+integration: ## the tests on real parts; what a machine lacks is skipped aloud; RUN narrows them
+	$(GO) test -tags integration -count 1 -v -p 1 -timeout $(or $(TIMEOUT),20m) $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(or $(PKG),$(INTEGRATION))
+
+soak: ## the same for hours: more kills, more seeds
+	SLUICE_SOAK=1 $(MAKE) integration TIMEOUT=$(or $(TIMEOUT),6h)
+
 lint: ## formatting, vet and staticcheck
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet -tags integration ./...
+	$(GO) tool staticcheck -tags integration ./...
 
 bench: ## the benchmarks; BENCH=regexp narrows them, COUNT=10 serves benchstat
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) $(or $(PKG),./...)
