@@ -56,9 +56,11 @@ func described(config any) []string {
 		kind, value := kindOf(v.Type().Field(i).Type), ""
 		switch f := v.Field(i); {
 		case f.Type() == reflect.TypeFor[time.Duration]():
-			value = strings.TrimSuffix(f.Interface().(time.Duration).String(), "m0s")
-			if value != f.Interface().(time.Duration).String() {
-				value += "m"
+			value = f.Interface().(time.Duration).String()
+			for _, zero := range []string{"m0s", "h0m"} { // 10m, not 10m0s
+				if whole, ok := strings.CutSuffix(value, zero); ok {
+					value = whole + zero[:1]
+				}
 			}
 		case kind == "string" || kind == "bool" || kind == "number" || kind == "size":
 			value = fmt.Sprint(f.Interface())
@@ -98,12 +100,14 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		"Pipeline's file": append(described(config), "sources: list of mappings, ", "sinks: list of mappings, "),
 		"rules":           described(config.Rules),
 		"pipeline":        described(config.Pipeline),
+		"state":           described(config.State),
+		"outbox":          described(config.Outbox),
 		"simulation":      described(config.Simulation),
 		"profiles":        described(decide.Profile{}),
 		"decisions":       described(decide.Template{}),
 		"decode":          described(decode.Default()),
 		"Sources":         {"type: string, ", "name: string, ", "decode: mapping, "},
-		"Sinks":           {"type: string, ", "name: string, "},
+		"Sinks":           {"type: string, ", "name: string, ", "on_full: string, block"},
 	}
 	for _, k := range sources.Kinds() {
 		want["source "+k.Type] = described(k.Default)

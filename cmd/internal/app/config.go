@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,10 @@ type Config struct {
 	Rules RulesConfig `yaml:"rules"`
 	// Pipeline tunes the graph.
 	Pipeline PipelineConfig `yaml:"pipeline"`
+	// State says where state is kept across restarts.
+	State StateConfig `yaml:"state"`
+	// Outbox bounds what waits for sinks beside the state.
+	Outbox OutboxConfig `yaml:"outbox"`
 	// Simulation marks alerts and decisions of scenarios as simulated.
 	Simulation Simulation `yaml:"simulation"`
 	// Profiles turn alerts into decisions; without any, addresses and ranges are banned for 4h.
@@ -73,7 +78,11 @@ type PipelineConfig struct {
 	ContextValueLen int `yaml:"context_value_len"`
 	// ReverseDNS lets rules look up names of addresses; off, nothing leaves the machine.
 	ReverseDNS bool `yaml:"reverse_dns"`
-	// CommitInterval is how often offsets are committed.
+	// Order is arrival, or merged: the lines of all partitions by their clocks.
+	Order string `yaml:"order"`
+	// IdleAfter is how long merged lines wait for a partition that brings none.
+	IdleAfter time.Duration `yaml:"idle_after"`
+	// CommitInterval is how often offsets are committed; with state it is State.Interval.
 	CommitInterval time.Duration `yaml:"commit_interval"`
 }
 
@@ -95,8 +104,8 @@ func (s Simulation) simulated(scenario string) bool {
 func Default() Config {
 	return Config{Pipeline: PipelineConfig{
 		BatchRecords: 512, Time: "event", MaxFuture: 10 * time.Minute, Lateness: 5 * time.Minute,
-		ContextValueLen: 4000, CommitInterval: time.Second,
-	}}
+		ContextValueLen: 4000, Order: OrderArrival, IdleAfter: 5 * time.Second, CommitInterval: time.Second,
+	}, State: defaultState(), Outbox: defaultOutbox()}
 }
 
 // Validate implements component.Decode's check.
@@ -117,10 +126,14 @@ func (c *Config) Validate() error {
 		return component.Invalid("pipeline.max_future", "it must be above 0, such as 10m")
 	case p.Lateness < 0:
 		return component.Invalid("pipeline.lateness", "it must not be below 0")
+	case p.Order != OrderArrival && p.Order != OrderMerged:
+		return component.Invalid("pipeline.order", "it is %q; it can be arrival or merged", p.Order)
+	case p.IdleAfter <= 0:
+		return component.Invalid("pipeline.idle_after", "it must be above 0, such as 5s")
 	case p.CommitInterval <= 0:
 		return component.Invalid("pipeline.commit_interval", "it must be above 0, such as 1s")
 	}
-	return nil
+	return cmp.Or(c.State.validate(), c.Outbox.validate())
 }
 
 // Load reads a configuration file. Errors say file, line and column.

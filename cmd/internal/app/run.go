@@ -18,6 +18,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sinks"
+	"sluice/sinks/outbox"
 	"sluice/sources"
 	"sluice/stages/decide"
 	"sluice/stages/decode"
@@ -31,8 +32,10 @@ type Pipeline struct {
 	engine  *engine.Engine
 	sources []sources.Source
 	sinks   []sinks.Sink
-	decode  map[string]decode.Config
-	graph   *pipeline.Graph
+	// policies say, sink by sink, what happens when too much waits for it.
+	policies []outbox.Policy
+	decode   map[string]decode.Config
+	graph    *pipeline.Graph
 
 	// Skipped is how many broken rules were left out.
 	Skipped int
@@ -75,11 +78,9 @@ func New(c *Config, env Env) (*Pipeline, error) {
 		}
 	}
 	for _, node := range c.sinks {
-		sink, err := sinks.New(node, sinks.Env{Log: env.Log, Stdout: env.Stdout})
-		if err != nil {
+		if err := p.addSink(node, env); err != nil {
 			return nil, errors.Join(inFile(c.file, err), p.Close())
 		}
-		p.sinks = append(p.sinks, sink)
 	}
 	if err := p.checkNotifications(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", c.file, err), p.Close())
@@ -115,6 +116,19 @@ func (p *Pipeline) addSource(node ast.Node, env Env) error {
 			Message: fmt.Sprintf("two sources are called %q; give one a name: of its own", src.Name())}
 	}
 	p.decode[src.Name()] = config
+	return nil
+}
+
+func (p *Pipeline) addSink(node ast.Node, env Env) error {
+	policy, rest, err := takeOnFull(node)
+	if err != nil {
+		return err
+	}
+	sink, err := sinks.New(rest, sinks.Env{Log: env.Log, Stdout: env.Stdout})
+	if err != nil {
+		return err
+	}
+	p.sinks, p.policies = append(p.sinks, sink), append(p.policies, policy)
 	return nil
 }
 
