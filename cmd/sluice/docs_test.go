@@ -14,6 +14,7 @@ import (
 
 	"sluice/cmd/internal/app"
 	"sluice/pipeline/component"
+	"sluice/pipeline/kafkaconn"
 	"sluice/sinks"
 	"sluice/sources"
 	"sluice/stages/decide"
@@ -106,6 +107,8 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		"profiles":        described(decide.Profile{}),
 		"decisions":       described(decide.Template{}),
 		"decode":          described(decode.Default()),
+		"tls of kafka":    described(kafkaconn.TLS{}),
+		"sasl of kafka":   described(kafkaconn.SASL{}),
 		"Sources":         {"type: string, ", "name: string, ", "decode: mapping, "},
 		"Sinks":           {"type: string, ", "name: string, ", "on_full: string, block"},
 	}

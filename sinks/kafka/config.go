@@ -1,10 +1,10 @@
 package kafka
 
 import (
-	"slices"
 	"time"
 
 	"sluice/pipeline/component"
+	"sluice/pipeline/kafkaconn"
 	"sluice/sinks"
 )
 
@@ -18,6 +18,9 @@ const (
 type Config struct {
 	// Brokers are addresses to reach the cluster by, host:port.
 	Brokers []string `yaml:"brokers"`
+	// TLS and SASL say how connections are encrypted and how the client signs in.
+	TLS  kafkaconn.TLS  `yaml:"tls"`
+	SASL kafkaconn.SASL `yaml:"sasl"`
 	// AlertsTopic and DecisionsTopic get their records; the one left out gets none.
 	AlertsTopic    string `yaml:"alerts_topic"`
 	DecisionsTopic string `yaml:"decisions_topic"`
@@ -48,22 +51,37 @@ func Default() Config {
 
 // Validate checks the configuration.
 func (c *Config) Validate() error {
-	if _, ok := codecs[c.Compression]; !ok {
-		return component.Invalid("compression", "%q is none of none, gzip, snappy, lz4, zstd", c.Compression)
+	settings := c.settings()
+	if err := settings.Validate(); err != nil {
+		return err
+	}
+	if err := validateWriting(c.Compression, c.MaxMessageBytes); err != nil {
+		return err
 	}
 	switch {
-	case len(c.Brokers) == 0 || slices.Contains(c.Brokers, ""):
-		return component.Invalid("brokers", "name at least one, such as localhost:9092")
 	case c.AlertsTopic == "" && c.DecisionsTopic == "":
 		return component.Invalid("alerts_topic", "name an alerts_topic, a decisions_topic, or both")
 	case c.AlertKey != KeySource && c.AlertKey != KeyUUID:
 		return component.Invalid("alert_key", "%q is neither source nor uuid", c.AlertKey)
-	case c.MaxMessageBytes < 1 || c.MaxMessageBytes > 1<<30:
-		return component.Invalid("max_message_bytes", "%v is not between 1 and 1GiB", c.MaxMessageBytes)
-	case c.BatchTimeout <= 0 || c.RequestTimeout <= 0:
-		return component.Invalid("request_timeout", "batch_timeout and request_timeout must be more than 0s")
+	case c.BatchTimeout <= 0:
+		return component.Invalid("batch_timeout", "it must be more than 0s")
 	case c.MaxAttempts < 1:
 		return component.Invalid("max_attempts", "at least 1 is needed")
+	}
+	return nil
+}
+
+func (c *Config) settings() kafkaconn.Settings {
+	return kafkaconn.Settings{Brokers: c.Brokers, ClientID: c.ClientID, Timeout: c.RequestTimeout, TLS: c.TLS, SASL: c.SASL}
+}
+
+// validateWriting checks what all that write to topics have in common.
+func validateWriting(compression string, maxMessage component.Bytes) error {
+	if _, ok := codecs[compression]; !ok {
+		return component.Invalid("compression", "%q is none of none, gzip, snappy, lz4, zstd", compression)
+	}
+	if maxMessage < 1 || maxMessage > 1<<30 {
+		return component.Invalid("max_message_bytes", "%v is not between 1 and 1GiB", maxMessage)
 	}
 	return nil
 }

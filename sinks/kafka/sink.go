@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,41 +23,31 @@ const (
 	HeaderDecision = "sluice-decision" // place of the decision in its alert, from 0
 )
 
-var codecs = map[string]kafka.Compression{
-	"none": 0, "gzip": kafka.Gzip, "snappy": kafka.Snappy, "lz4": kafka.Lz4, "zstd": kafka.Zstd,
-}
-
 // Sink writes alerts and decisions to topics.
 type Sink struct {
-	name      string
-	config    Config
-	writer    *kafka.Writer
-	transport *kafka.Transport
-	stop      context.CancelFunc
+	name   string
+	config Config
+	writer *writer
 
 	alerts, decisions, bytes, errors, rejected atomic.Uint64
 }
 
-// New makes the sink. Nothing is connected before the first alert.
-func New(name string, c Config, _ sinks.Env) (*Sink, error) {
+// New makes the sink. It reads the files that the configuration names;
+// nothing is connected before the first alert.
+func New(name string, c Config, env sinks.Env) (*Sink, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &Sink{name: name, config: c, stop: cancel}
-	s.transport = &kafka.Transport{ClientID: c.ClientID, DialTimeout: c.RequestTimeout, Context: ctx}
-	s.writer = &kafka.Writer{
-		Addr: kafka.TCP(c.Brokers...), Transport: s.transport, Balancer: partitioner,
-		RequiredAcks: kafka.RequireAll, Compression: codecs[c.Compression], MaxAttempts: c.MaxAttempts,
-		BatchTimeout: c.BatchTimeout, BatchBytes: int64(c.MaxMessageBytes), BatchSize: 1000,
-		ReadTimeout: c.RequestTimeout, WriteTimeout: c.RequestTimeout,
+	topics := slices.DeleteFunc([]string{c.AlertsTopic, c.DecisionsTopic}, func(t string) bool { return t == "" })
+	w, err := newWriter(writerOptions{
+		who: fmt.Sprintf("sink %s (%s)", name, strings.Join(topics, ", ")), settings: c.settings(), compression: c.Compression,
+		maxBytes: int64(c.MaxMessageBytes), batchTimeout: c.BatchTimeout, maxAttempts: c.MaxAttempts, log: env.Complete().Log.With("sink", name),
+	})
+	if err != nil {
+		return nil, err
 	}
-	return s, nil
+	return &Sink{name: name, config: c, writer: w}, nil
 }
-
-// partitioner is Kafka's default one for records with a key: the murmur2 hash
-// of the key without its sign, modulo the number of partitions.
-var partitioner = kafka.Murmur2Balancer{Consistent: true}
 
 // Name implements sinks.Sink.
 func (s *Sink) Name() string { return s.name }
@@ -69,10 +58,13 @@ func (s *Sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 	for i := range alerts {
 		s.add(out, i, &alerts[i])
 	}
-	err := s.writer.WriteMessages(ctx, out.messages...)
-	if err = out.sortOut(err); err != nil {
+	refused, err := s.writer.write(ctx, out.messages)
+	if err != nil {
 		s.errors.Add(1)
-		return s.explain(err)
+		return err
+	}
+	for i, err := range refused {
+		out.refused[out.owner[i]] = err
 	}
 	for i := range alerts {
 		if _, no := out.refused[i]; !no {
@@ -135,48 +127,13 @@ func (s *Sink) put(out *outgoing, owner int, value any, m kafka.Message) {
 		return
 	}
 	m.Value = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-	if size := len(m.Key) + len(m.Value) + recordOverhead; size > int(s.config.MaxMessageBytes) {
-		out.refused[owner] = fmt.Errorf("kafka: a record of %d bytes for topic %q is over max_message_bytes (%d)", size, m.Topic, int64(s.config.MaxMessageBytes))
+	if err := checkSize(&m, s.config.MaxMessageBytes); err != nil {
+		out.refused[owner] = err
 		return
 	}
 	out.messages = append(out.messages, m)
 	out.owner = append(out.owner, owner)
 	out.bytes += uint64(len(m.Value))
-}
-
-// recordOverhead is more than what a record's headers and its batch's frame take.
-const recordOverhead = 256
-
-// sortOut keeps the records that brokers refuse for good apart from errors to try again.
-func (out *outgoing) sortOut(err error) error {
-	var each kafka.WriteErrors
-	if !errors.As(err, &each) {
-		return err
-	}
-	var again error
-	for i, e := range each {
-		switch {
-		case e == nil:
-		case errors.Is(e, kafka.MessageSizeTooLarge):
-			out.refused[out.owner[i]] = e
-		case again == nil:
-			again = e
-		}
-	}
-	return again
-}
-
-// explain makes an error a sentence that says where.
-func (s *Sink) explain(err error) error {
-	brokers := strings.Join(s.config.Brokers, ", ")
-	if errors.Is(err, kafka.UnknownTopicOrPartition) {
-		return fmt.Errorf("kafka: a topic of sink %s (%s) does not exist at %s; create it: %w", s.name, s.topics(), brokers, err)
-	}
-	return fmt.Errorf("kafka: sink %s, brokers %s: %w", s.name, brokers, err)
-}
-
-func (s *Sink) topics() string {
-	return strings.Join(slices.DeleteFunc([]string{s.config.AlertsTopic, s.config.DecisionsTopic}, func(t string) bool { return t == "" }), ", ")
 }
 
 // Stats implements sinks.Sink.
@@ -188,12 +145,4 @@ func (s *Sink) Stats() sinks.Stats {
 }
 
 // Close implements sinks.Sink.
-func (s *Sink) Close() error {
-	err := s.writer.Close()
-	s.transport.CloseIdleConnections()
-	s.stop()
-	if err != nil {
-		return s.explain(err)
-	}
-	return nil
-}
+func (s *Sink) Close() error { return s.writer.Close() }
