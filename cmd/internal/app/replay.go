@@ -78,9 +78,8 @@ func Replay(ctx context.Context, o ReplayOptions) (stats *ReplayStats, err error
 			o.Log.Debug("an overflow made no alert", "error", err)
 		},
 		Deliver: func(_ context.Context, batch *pipeline.Outcome) error {
-			alerts, _ := p.decideAll(batch)
-			for i := range alerts {
-				if err := encoder.Encode(&alerts[i]); err != nil {
+			for _, it := range p.decideAll(batch) {
+				if err := encoder.Encode(it.Alert); err != nil {
 					return fmt.Errorf("writing alerts: %w", err)
 				}
 			}

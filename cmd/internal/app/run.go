@@ -20,7 +20,6 @@ import (
 	"sluice/sinks"
 	"sluice/sinks/outbox"
 	"sluice/sources"
-	"sluice/stages/decide"
 	"sluice/stages/decode"
 	"sluice/stages/engine"
 )
@@ -32,10 +31,10 @@ type Pipeline struct {
 	engine  *engine.Engine
 	sources []sources.Source
 	sinks   []sinks.Sink
-	// policies say, sink by sink, what happens when too much waits for it.
-	policies []outbox.Policy
-	decode   map[string]decode.Config
-	graph    *pipeline.Graph
+	targets []outbox.Target // the sinks, with what to do when too much waits for one
+	direct  *outbox.Direct
+	decode  map[string]decode.Config
+	graph   *pipeline.Graph
 
 	// Skipped is how many broken rules were left out.
 	Skipped int
@@ -81,6 +80,9 @@ func New(c *Config, env Env) (*Pipeline, error) {
 		if err := p.addSink(node, env); err != nil {
 			return nil, errors.Join(inFile(c.file, err), p.Close())
 		}
+	}
+	if p.direct, err = outbox.NewDirect(outbox.Options{Sinks: p.targets, Logger: env.Log, Clock: env.Clock}); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", c.file, err), p.Close())
 	}
 	if err := p.checkNotifications(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", c.file, err), p.Close())
@@ -128,16 +130,14 @@ func (p *Pipeline) addSink(node ast.Node, env Env) error {
 	if err != nil {
 		return err
 	}
-	p.sinks, p.policies = append(p.sinks, sink), append(p.policies, policy)
+	p.sinks = append(p.sinks, sink)
+	p.targets = append(p.targets, outbox.Target{Sink: sink, OnFull: policy})
 	return nil
 }
 
 func (p *Pipeline) checkNotifications() error {
 	names := make(map[string]bool, len(p.sinks))
 	for _, s := range p.sinks {
-		if names[s.Name()] {
-			return fmt.Errorf("two sinks are called %q; give one a name: of its own", s.Name())
-		}
 		names[s.Name()] = true
 	}
 	for _, profile := range p.config.Profiles {
@@ -264,12 +264,9 @@ func (p *Pipeline) commit(ctx context.Context) error {
 
 // deliver takes one batch's alerts through the profiles to the sinks.
 func (p *Pipeline) deliver(ctx context.Context, out *pipeline.Outcome) error {
-	alerts, verdicts := p.decideAll(out)
-	for _, s := range p.sinks {
-		if batch := addressedTo(s.Name(), alerts, verdicts); len(batch) > 0 {
-			if err := p.push(ctx, s, batch); err != nil {
-				return err
-			}
+	if items := p.decideAll(out); len(items) > 0 {
+		if err := p.direct.Deliver(ctx, items); err != nil {
+			return err
 		}
 	}
 	p.stats.add(out)
@@ -279,9 +276,10 @@ func (p *Pipeline) deliver(ctx context.Context, out *pipeline.Outcome) error {
 	return nil
 }
 
-func (p *Pipeline) decideAll(out *pipeline.Outcome) ([]pipeline.Alert, []decide.Verdict) {
-	var alerts []pipeline.Alert
-	var verdicts []decide.Verdict
+// decideAll runs the profiles on the alerts of an outcome: they say what is
+// decided, and which sinks are told.
+func (p *Pipeline) decideAll(out *pipeline.Outcome) []outbox.Item {
+	var items []outbox.Item
 	for _, ra := range out.Alerts {
 		p.stats.overflows.Add(1)
 		if ra.Whitelisted {
@@ -298,50 +296,11 @@ func (p *Pipeline) decideAll(out *pipeline.Outcome) ([]pipeline.Alert, []decide.
 				a.Decisions = v.Decisions
 			}
 			p.stats.decisions.Add(uint64(len(a.Decisions)))
-			alerts, verdicts = append(alerts, a), append(verdicts, v)
+			items = append(items, outbox.Item{Alert: &a, To: v.Notify})
 		}
 	}
-	p.stats.alerts.Add(uint64(len(alerts)))
-	return alerts, verdicts
-}
-
-func addressedTo(sink string, alerts []pipeline.Alert, verdicts []decide.Verdict) []pipeline.Alert {
-	var out []pipeline.Alert
-	for i, v := range verdicts {
-		if v.Notify == nil || slices.Contains(v.Notify, sink) {
-			out = append(out, alerts[i])
-		}
-	}
-	return out
-}
-
-// push gives a batch to a sink until it takes it.
-func (p *Pipeline) push(ctx context.Context, s sinks.Sink, batch []pipeline.Alert) error {
-	wait, failing := 100*time.Millisecond, false
-	for {
-		err := s.Alerts(ctx, batch)
-		if err == nil || !sinks.Retryable(err) {
-			if err != nil {
-				p.log.Error("a sink refused alerts for good", "sink", s.Name(), "error", err)
-			} else if failing {
-				p.log.Info("the sink takes alerts again", "sink", s.Name())
-			}
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !failing {
-			failing = true
-			p.log.Warn("a sink does not take alerts; reading waits for it", "sink", s.Name(), "error", err)
-		}
-		select {
-		case <-time.After(wait):
-			wait = min(2*wait, 10*time.Second)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	p.stats.alerts.Add(uint64(len(items)))
+	return items
 }
 
 func (c *counters) add(out *pipeline.Outcome) {

@@ -1,0 +1,244 @@
+package outbox
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"sluice/pipeline"
+)
+
+// Item is what an entry of the log holds: an alert or a dead letter.
+type Item struct {
+	// To names the sinks that an alert is addressed to; nil means all.
+	To []string
+	// Alert, with its decisions, or Dead is set.
+	Alert *pipeline.Alert
+	Dead  *pipeline.DeadLetter
+}
+
+// For tells whether an alert is addressed to a sink.
+func (it *Item) For(sink string) bool { return it.To == nil || slices.Contains(it.To, sink) }
+
+// An entry begins with these two bytes: the version and the kind of item.
+const (
+	itemVersion = 1
+	itemAlert   = 'a'
+	itemDead    = 'd'
+)
+
+// ErrNewer says that a newer version of Sluice wrote an entry.
+var ErrNewer = errors.New("a newer version of sluice wrote this entry of the outbox; use that version")
+
+// errTorn says that an entry's bytes are not what Append writes.
+var errTorn = errors.New("an entry of the outbox is damaged")
+
+// Append appends the item's encoding to b.
+func (it *Item) Append(b []byte) ([]byte, error) {
+	if it.Dead != nil {
+		return appendDead(append(b, itemVersion, itemDead), it.Dead), nil
+	}
+	b = append(b, itemVersion, itemAlert)
+	if it.To == nil {
+		b = append(b, 0)
+	} else {
+		b = binary.AppendUvarint(b, uint64(len(it.To))+1)
+		for _, name := range it.To {
+			b = appendBytes(b, name)
+		}
+	}
+	text, err := alertJSON(it.Alert)
+	if err != nil {
+		return nil, err
+	}
+	return append(b, text...), nil
+}
+
+// alertJSON writes an alert as sinks and dead letters show it.
+func alertJSON(a *pipeline.Alert) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(a); err != nil {
+		return nil, fmt.Errorf("alert %s of scenario %s has no JSON: %w", a.UUID, a.Scenario, err)
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
+
+// Decode reads an item. It keeps nothing of b.
+func Decode(b []byte) (Item, error) {
+	to, err := readAddress(b)
+	if err != nil {
+		return Item{}, err
+	}
+	if to.dead {
+		d, err := readDead(to.body)
+		return Item{Dead: d}, err
+	}
+	it := Item{Alert: new(pipeline.Alert)}
+	if to.names != nil {
+		it.To = make([]string, len(to.names))
+		for i, name := range to.names {
+			it.To[i] = string(name)
+		}
+	}
+	if err := json.Unmarshal(to.body, it.Alert); err != nil {
+		return Item{}, fmt.Errorf("%w: its alert cannot be read: %w", errTorn, err)
+	}
+	return it, nil
+}
+
+// address is what the head of an entry says: whom it is for.
+type address struct {
+	dead  bool
+	all   bool     // of the sinks
+	names [][]byte // of the sinks; alias the entry
+	body  []byte
+}
+
+// to tells whether an alert is for a sink.
+func (a *address) to(sink string) bool {
+	return a.all || slices.ContainsFunc(a.names, func(name []byte) bool { return string(name) == sink })
+}
+
+func readAddress(b []byte) (address, error) {
+	if len(b) < 2 {
+		return address{}, errTorn
+	}
+	if b[0] > itemVersion {
+		return address{}, ErrNewer
+	}
+	switch {
+	case b[0] != itemVersion:
+		return address{}, errTorn
+	case b[1] == itemDead:
+		return address{dead: true, body: b[2:]}, nil
+	case b[1] != itemAlert:
+		return address{}, errTorn
+	}
+	r := reader{rest: b[2:]}
+	n := r.uvarint()
+	a := address{all: n == 0}
+	if n > 0 {
+		if n-1 > uint64(len(b)) {
+			return address{}, errTorn
+		}
+		a.names = make([][]byte, 0, n-1)
+		for range n - 1 {
+			a.names = append(a.names, r.bytes())
+		}
+	}
+	a.body = r.rest
+	if r.torn {
+		return address{}, errTorn
+	}
+	return a, nil
+}
+
+func appendDead(b []byte, d *pipeline.DeadLetter) []byte {
+	b = appendBytes(b, string(d.Kind))
+	b = appendBytes(b, d.Reason)
+	b = appendBytes(b, d.Position.Source)
+	b = appendBytes(b, d.Position.Topic)
+	b = binary.AppendVarint(b, int64(d.Position.ID))
+	b = binary.AppendVarint(b, d.Position.Offset)
+	b = binary.AppendVarint(b, int64(d.Position.Line))
+	if d.Time.IsZero() {
+		b = append(b, 0)
+	} else {
+		b = append(b, 1)
+		b = binary.AppendVarint(b, d.Time.Unix())
+		b = binary.AppendUvarint(b, uint64(d.Time.Nanosecond()))
+	}
+	b = appendBytes(b, d.Value)
+	b = appendBytes(b, d.Key)
+	b = binary.AppendUvarint(b, uint64(len(d.Headers)))
+	for _, h := range d.Headers {
+		b = appendBytes(b, h.Key)
+		b = appendBytes(b, h.Value)
+	}
+	b = binary.AppendUvarint(b, uint64(d.Size))
+	return appendBytes(b, d.Sink)
+}
+
+func readDead(b []byte) (*pipeline.DeadLetter, error) {
+	r := reader{rest: b}
+	d := &pipeline.DeadLetter{Kind: pipeline.DeadKind(r.bytes()), Reason: string(r.bytes())}
+	d.Position.Source, d.Position.Topic = string(r.bytes()), string(r.bytes())
+	d.Position.ID = r.int32()
+	d.Position.Offset = r.varint()
+	d.Position.Line = r.int32()
+	if r.uvarint() != 0 {
+		seconds := r.varint()
+		nanos := r.uvarint()
+		r.torn = r.torn || nanos >= uint64(time.Second)
+		d.Time = time.Unix(seconds, int64(nanos)).UTC()
+	}
+	d.Value = bytes.Clone(r.bytes())
+	if key := r.bytes(); len(key) > 0 {
+		d.Key = bytes.Clone(key)
+	}
+	for n := r.uvarint(); n > 0 && !r.torn; n-- {
+		d.Headers = append(d.Headers, pipeline.Header{Key: string(r.bytes()), Value: bytes.Clone(r.bytes())})
+	}
+	size := r.uvarint()
+	d.Size = int(size)
+	d.Sink = string(r.bytes())
+	if r.torn || len(r.rest) > 0 || size > math.MaxInt {
+		return nil, errTorn
+	}
+	return d, nil
+}
+
+func appendBytes[T string | []byte](b []byte, s T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// reader takes an encoding apart; torn says that it ended too early.
+type reader struct {
+	rest []byte
+	torn bool
+}
+
+func (r *reader) uvarint() uint64 {
+	n, size := binary.Uvarint(r.rest)
+	if size <= 0 {
+		r.torn, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *reader) varint() int64 {
+	n, size := binary.Varint(r.rest)
+	if size <= 0 {
+		r.torn, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *reader) int32() int32 {
+	n := r.varint()
+	r.torn = r.torn || n != int64(int32(n))
+	return int32(n)
+}
+
+// bytes returns a field, which aliases what is read.
+func (r *reader) bytes() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.rest)) {
+		r.torn, r.rest = true, nil
+		return nil
+	}
+	f := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return f
+}

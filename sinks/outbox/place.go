@@ -1,0 +1,119 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"sluice/pipeline"
+	"sluice/sinks"
+)
+
+// place is where a lane delivers: a sink, or the dead letters.
+type place interface {
+	// takes tells whether an entry is for the place, which has a name.
+	takes(to *address, name string) bool
+	// give hands over a batch. What was refused for good comes back as
+	// letters, all else was taken. After an error the same is given again.
+	give(ctx context.Context, items []Item) (refused []pipeline.DeadLetter, err error)
+	// forwards tells whether refused letters go to the dead letters.
+	forwards() bool
+}
+
+// alertPlace is a sink.
+type alertPlace struct{ sinks.Sink }
+
+func (p alertPlace) takes(to *address, name string) bool { return !to.dead && to.to(name) }
+func (p alertPlace) forwards() bool                      { return true }
+
+func (p alertPlace) give(ctx context.Context, items []Item) ([]pipeline.DeadLetter, error) {
+	alerts := make([]pipeline.Alert, len(items))
+	for i, it := range items {
+		alerts[i] = *it.Alert
+	}
+	err := p.Alerts(ctx, alerts)
+	if err == nil || sinks.Retryable(err) {
+		return nil, err
+	}
+	var rejected *sinks.RejectedError
+	errors.As(err, &rejected)
+	letters := make([]pipeline.DeadLetter, 0, len(rejected.Alerts))
+	for _, i := range rejected.Alerts {
+		letters = append(letters, alertLetter(pipeline.DeadRejected, rejected.Reason.Error(), p.Name(), &alerts[i]))
+	}
+	return letters, nil
+}
+
+// alertLetter makes a dead letter of an alert.
+func alertLetter(kind pipeline.DeadKind, reason, sink string, a *pipeline.Alert) pipeline.DeadLetter {
+	text, err := alertJSON(a)
+	if err != nil { // then its names are all that can be kept
+		text = []byte(fmt.Sprintf("{%q:%q,%q:%q}", "uuid", a.UUID, "scenario", a.Scenario))
+	}
+	return pipeline.DeadLetter{
+		Kind: kind, Reason: reason, Sink: sink, Position: a.Sluice.Cause, Value: text, Size: len(text), Key: []byte(a.UUID),
+	}
+}
+
+// deadPlace is the dead letters, as a lane of their own.
+type deadPlace struct{ w *deadWriter }
+
+func (p deadPlace) takes(to *address, _ string) bool { return to.dead }
+func (p deadPlace) forwards() bool                   { return false }
+
+func (p deadPlace) give(ctx context.Context, items []Item) ([]pipeline.DeadLetter, error) {
+	letters := make([]pipeline.DeadLetter, len(items))
+	for i, it := range items {
+		letters[i] = *it.Dead
+	}
+	return p.w.give(ctx, letters)
+}
+
+// deadWriter lets several goroutines write dead letters, one at a time.
+type deadWriter struct {
+	to   sinks.DeadLetters // nil when there is no place for them
+	turn chan struct{}     // of one
+}
+
+func newDeadWriter(to sinks.DeadLetters) deadWriter {
+	return deadWriter{to: to, turn: make(chan struct{}, 1)}
+}
+
+// give writes letters and returns those that the place refused for good.
+func (w *deadWriter) give(ctx context.Context, letters []pipeline.DeadLetter) (refused []pipeline.DeadLetter, err error) {
+	select {
+	case w.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	err = w.to.Write(ctx, letters)
+	<-w.turn
+	if err == nil {
+		return nil, nil
+	}
+	if sinks.Retryable(err) {
+		return nil, fmt.Errorf("dead letters: %w", err)
+	}
+	var rejected *sinks.RejectedError
+	errors.As(err, &rejected)
+	for _, i := range rejected.Alerts {
+		letter := letters[i]
+		letter.Reason = rejected.Reason.Error()
+		refused = append(refused, letter)
+	}
+	return refused, nil
+}
+
+// write writes letters for others and returns how many were taken. Those that
+// are refused in turn are gone: the log says so.
+func (w *deadWriter) write(ctx context.Context, letters []pipeline.DeadLetter, log *slog.Logger) (written int, err error) {
+	refused, err := w.give(ctx, letters)
+	if err != nil {
+		return 0, err
+	}
+	if len(refused) > 0 {
+		log.Error("the place for dead letters refused some for good", "letters", len(refused), "error", refused[0].Reason)
+	}
+	return len(letters) - len(refused), nil
+}
