@@ -6,6 +6,8 @@ import (
 	"context"
 	"math"
 	"slices"
+
+	"sluice/pipeline/state"
 )
 
 // pendingAlert is an overflow whose alert is being built, perhaps waiting for look-ups.
@@ -13,6 +15,28 @@ type pendingAlert struct {
 	overflow *Overflow
 	ready    chan struct{}
 	alert    *RuntimeAlert
+	// number and sum are those of its record, when a checkpoint wrote it down.
+	number uint64
+	sum    state.Sum
+}
+
+func newPendingAlert(o *Overflow) *pendingAlert {
+	return &pendingAlert{overflow: o, ready: make(chan struct{})}
+}
+
+// start begins to make an alert, once there is room for it.
+func (g *Graph) start(ctx context.Context, p *pendingAlert) error {
+	select {
+	case g.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	g.lookUps.Go(func() {
+		p.alert = g.opts.Alerter.Alert(ctx, p.overflow)
+		close(p.ready)
+		<-g.slots
+	})
+	return nil
 }
 
 // runCollector waits for the shards, batch by batch, puts their overflows in
@@ -20,30 +44,29 @@ type pendingAlert struct {
 // batches run side by side.
 func (g *Graph) runCollector(ctx context.Context) error {
 	defer close(g.tail)
-	slots := make(chan struct{}, g.opts.LookUps)
 	for {
 		f, err := receive(ctx, g.done)
 		if f == nil {
 			return err
 		}
-		f.applied.Wait()
+		if f.barrier == nil {
+			select {
+			case <-f.applied:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		for _, shard := range f.overflows {
 			for i := range shard {
-				f.pending = append(f.pending, &pendingAlert{overflow: &shard[i], ready: make(chan struct{})})
+				o := shard[i] // the alert may outlive the batch
+				f.pending = append(f.pending, newPendingAlert(&o))
 			}
 		}
 		slices.SortFunc(f.pending, func(a, b *pendingAlert) int { return compareOverflows(a.overflow, b.overflow) })
 		for _, p := range f.pending {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := g.start(ctx, p); err != nil {
+				return err
 			}
-			go func() {
-				p.alert = g.opts.Alerter.Alert(ctx, p.overflow)
-				close(p.ready)
-				<-slots
-			}()
 		}
 		if err := send(ctx, g.tail, f); err != nil {
 			return err
@@ -63,33 +86,6 @@ func compareOverflows(a, b *Overflow) int {
 	)
 }
 
-// runTail finishes batches in order: the alert lane, then Deliver.
-func (g *Graph) runTail(ctx context.Context, lane *alertLane) error {
-	for {
-		f, err := receive(ctx, g.tail)
-		if f == nil {
-			return err
-		}
-		for _, p := range f.pending {
-			select {
-			case <-p.ready:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		out := &Outcome{
-			Partition: f.Records.Partition, Next: f.next, Clock: f.ticket.clock,
-			HighWatermark: f.Records.HighWatermark,
-			Alerts:        lane.run(ctx, f),
-		}
-		out.Stats = f.Stats
-		if err := g.opts.Deliver(ctx, out); err != nil {
-			return err
-		}
-		g.recycle(f)
-	}
-}
-
 // alertLane applies the pours of the scenarios that take alerts, together
 // with the alerts that are poured again. It is one goroutine, since an alert
 // made at one line must enter behind all pours of that line and before those
@@ -97,6 +93,7 @@ func (g *Graph) runTail(ctx context.Context, lane *alertLane) error {
 type alertLane struct {
 	g         *Graph
 	shard     Shard // nil when no scenario takes alerts
+	encoder   encoder
 	arena     KeptArena
 	queue     alertQueue
 	alerts    []*pendingAlert // of the batch
@@ -104,11 +101,13 @@ type alertLane struct {
 	overflows []Overflow
 }
 
-// run returns all alerts of a batch, in order.
+// run returns all alerts of a batch that are ready, in order.
 func (l *alertLane) run(ctx context.Context, f *flight) []*RuntimeAlert {
 	l.queue.items, l.alerts = l.queue.items[:0], l.alerts[:0]
 	for _, p := range f.pending {
-		l.add(p)
+		if p != nil {
+			l.add(p)
+		}
 	}
 	if l.shard != nil {
 		l.pour(ctx, f)

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"sluice/pipeline/state"
 )
 
 // Worker runs the stateless part of the graph on one batch at a time: decode,
@@ -25,8 +28,41 @@ type Shard interface {
 	Apply(partition Partition, steps []ClockStep, pours []*Pour, out []Overflow) []Overflow
 }
 
+// DurableShard is a Shard that Checkpoint can write down. What an Apply gives
+// never depends on the calls of the other methods, but for Forget.
+type DurableShard interface {
+	Shard
+	// Freeze begins to write down the shard as it is at this moment: what
+	// changed since the Freeze before.
+	Freeze()
+	// Encode writes down up to n of the buckets that Freeze found changed. It
+	// returns what was written once that is all of them, and nil before.
+	Encode(n int) *state.Writer
+	// Stored says in which epoch the last Writer became durable.
+	Stored(epoch uint64)
+	// Forget drops what a partition fed last.
+	Forget(p Partition)
+}
+
+// Front is what workers keep by partition: the stashes. Its methods are called
+// by one goroutine while no worker touches the partitions in question.
+type Front interface {
+	// Save writes down what changed in the partitions since the Save before.
+	Save(partitions []Partition, w *state.Writer)
+	// Forget drops what belongs to a partition.
+	Forget(p Partition, w *state.Writer)
+}
+
+// Coder writes down what waits inside the graph.
+type Coder interface {
+	AppendOverflow(to []byte, o *Overflow) []byte
+	AppendPour(to []byte, p *Pour) []byte
+}
+
 // Alerter turns overflows into alerts.
 type Alerter interface {
+	// Repours tells whether an overflow's alert is to be poured again.
+	Repours(o *Overflow) bool
 	// Alert builds the alert of an overflow and runs the postoverflow
 	// parsers on it. It may wait for look-ups; many goroutines call it.
 	// A nil alert means that there is none, and why was counted.
@@ -39,16 +75,23 @@ type Alerter interface {
 // Outcome is what the graph hands on when a batch is through.
 type Outcome struct {
 	Partition Partition
-	// Next is the offset after the batch's last record.
-	Next int64
+	// Through says which records are through the graph by now.
+	Through []Through
 	// Alerts holds every overflow that became an alert, the whitelisted
 	// included, sorted by (cause, depth, scenario, ordinal, key).
 	Alerts []*RuntimeAlert
 	Stats  BatchStats
 	// Clock is the partition's clock after the batch.
 	Clock time.Time
-	// HighWatermark is RecordBatch's.
-	HighWatermark int64
+	// Barrier, when set, is a barrier of Checkpoint: all outcomes before belong
+	// to its epoch, all behind to the next. Nothing else is set then.
+	Barrier *Snapshot
+}
+
+// Through says that all records of a partition before an offset are through.
+type Through struct {
+	Partition Partition
+	Next      int64
 }
 
 // Options configure a Graph.
@@ -59,12 +102,23 @@ type Options struct {
 	BatchRecords int
 	// QueueBatches bounds the batches on their way to each step; 4 per worker when 0.
 	QueueBatches int
-	// LookUps bounds the alerts that wait for look-ups at once; 64 when 0.
+	// LookUps bounds the alerts that wait for look-ups at once; 64, or 4096 with LateAlerts, when 0.
 	LookUps int
 	// MaxDepth bounds how often an alert's consequences are poured again; 5 when 0.
 	MaxDepth int32
 	// AlertLane says that some scenario takes alerts (Pour.AlertLane).
 	AlertLane bool
+	// LateAlerts lets an alert that waits for a look-up come out behind those
+	// of later batches. Without it outcomes wait for it, so that their order is always the same.
+	LateAlerts bool
+	// Merge, when set, orders the lines of all partitions by their clocks.
+	Merge *MergeOptions
+	// Front is what workers keep by partition; nil when they keep nothing.
+	Front Front
+	// Coder serves Checkpoint; without it there is none.
+	Coder Coder
+	// Dictionary gives the numbers of partitions in what Checkpoint writes.
+	Dictionary *state.Dictionary
 	// Poison overwrites every batch's arena when it is recycled: for tests.
 	Poison bool
 
@@ -94,7 +148,12 @@ type Graph struct {
 	emitMu  sync.Mutex
 	seq     uint64
 	tickets map[Partition]*ticket // the last batch of each partition; under emitMu
+	next    map[Partition]int64   // the offset after it; under emitMu
 	closed  bool
+	merger  *merger // nil when lines go in the order of their arrival
+	late    lateAlerts
+	slots   chan struct{} // bounds the alerts being made
+	lookUps sync.WaitGroup
 
 	work  chan *flight
 	order chan *flight // to the sequencer
@@ -115,10 +174,19 @@ type flight struct {
 
 	shardPours [][]*Pour // by shard; the last is the alert lane's
 	overflows  [][]Overflow
-	applied    sync.WaitGroup // shards that have yet to apply it
+	unapplied  atomic.Int32  // shards that have yet to apply it
+	applied    chan struct{} // closed when none has
 	pending    []*pendingAlert
 	share      *shared
 	next       int64
+	// before and clock are the clocks before and after the batch.
+	before, clock time.Time
+	through       []Through
+
+	// barrier is set when this is no batch but a barrier between batches.
+	barrier *barrier
+	// merged are the batches whose last line is in this one (Options.Merge).
+	merged []*flight
 }
 
 // ticket orders the batches of one partition.
@@ -178,6 +246,9 @@ func NewGraph(opts Options) (*Graph, error) {
 	}
 	if opts.LookUps == 0 {
 		opts.LookUps = 64
+		if opts.LateAlerts {
+			opts.LookUps = 4096
+		}
 	}
 	if opts.MaxDepth == 0 {
 		opts.MaxDepth = 5
@@ -185,15 +256,21 @@ func NewGraph(opts Options) (*Graph, error) {
 	g := &Graph{
 		opts:    opts,
 		tickets: make(map[Partition]*ticket),
+		next:    make(map[Partition]int64),
 		work:    make(chan *flight, opts.QueueBatches),
 		order:   make(chan *flight, opts.QueueBatches+opts.Workers),
 		done:    make(chan *flight, opts.QueueBatches),
 		tail:    make(chan *flight, opts.QueueBatches),
 		stopped: make(chan struct{}),
+		slots:   make(chan struct{}, opts.LookUps),
 	}
 	for range opts.Shards {
 		g.tasks = append(g.tasks, make(chan *flight, opts.QueueBatches))
 	}
+	if opts.Merge != nil {
+		g.merger = newMerger(*opts.Merge, opts)
+	}
+	g.late.init()
 	return g, nil
 }
 
@@ -220,6 +297,11 @@ func (g *Graph) Emit(ctx context.Context, rb *RecordBatch) error {
 }
 
 func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error {
+	if g.merger != nil {
+		if err := g.merger.admit(ctx, rb.Partition, g.stopped); err != nil {
+			return err
+		}
+	}
 	g.emitMu.Lock()
 	defer g.emitMu.Unlock()
 	if g.closed {
@@ -243,7 +325,7 @@ func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error 
 		return ErrStopped
 	}
 	g.seq++
-	g.tickets[rb.Partition] = t
+	g.tickets[rb.Partition], g.next[rb.Partition] = t, f.next
 	select { // no way back now: a batch that is worked on must be sequenced
 	case g.order <- f:
 	case <-g.stopped:
@@ -283,8 +365,11 @@ func (g *Graph) Run(ctx context.Context) error {
 	if g.opts.AlertLane {
 		lane.shard = g.opts.NewShard(g.opts.Shards)
 	}
+	lane.encoder.shard, _ = lane.shard.(DurableShard)
 	eg.Go(func() error { return g.runTail(ctx, lane) })
-	return eg.Wait()
+	err := eg.Wait() // which ends ctx, and with it the look-ups that nobody waits for any more
+	g.lookUps.Wait()
+	return err
 }
 
 func (g *Graph) runWorker(ctx context.Context, w Worker) error {
@@ -295,80 +380,6 @@ func (g *Graph) runWorker(ctx context.Context, w Worker) error {
 		}
 		w.Work(&f.Batch, &Turn{ctx, f.prev})
 		close(f.worked)
-	}
-}
-
-// runSequencer puts batches back in order, moves the partition's clock and
-// deals the pours to the shards.
-func (g *Graph) runSequencer(ctx context.Context) error {
-	defer func() {
-		for _, t := range g.tasks {
-			close(t)
-		}
-		close(g.done)
-	}()
-	for {
-		f, err := receive(ctx, g.order)
-		if f == nil {
-			return err
-		}
-		select {
-		case <-f.worked:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		f.advanceClock()
-		close(f.ticket.sequenced)
-		f.deal(g.opts.Shards)
-		f.applied.Add(g.opts.Shards)
-		for _, t := range g.tasks {
-			if err := send(ctx, t, f); err != nil {
-				return err
-			}
-		}
-		if err := send(ctx, g.done, f); err != nil {
-			return err
-		}
-	}
-}
-
-// advanceClock drops the batch's steps that do not pass the partition's clock.
-func (f *flight) advanceClock() {
-	var clock time.Time
-	if f.prev != nil {
-		clock = f.prev.clock
-		f.prev = nil // let the chain of tickets go
-	}
-	steps := f.Steps[:0]
-	for _, s := range f.Steps {
-		if s.Clock.After(clock) {
-			clock = s.Clock
-			steps = append(steps, s)
-		}
-	}
-	f.Steps = steps
-	f.ticket.clock = clock
-}
-
-func (f *flight) deal(shards int) {
-	for i := range f.Pours {
-		p := &f.Pours[i]
-		shard := shards
-		if !p.AlertLane {
-			shard = int(p.Route % uint64(shards))
-		}
-		f.shardPours[shard] = append(f.shardPours[shard], p)
-	}
-}
-
-func (g *Graph) runShard(ctx context.Context, i int, shard Shard, tasks <-chan *flight) error {
-	for {
-		f, err := receive(ctx, tasks)
-		if f == nil {
-			return err
-		}
-		f.overflows[i] = shard.Apply(f.Records.Partition, f.Steps, f.shardPours[i], f.overflows[i][:0])
-		f.applied.Done()
 	}
 }
 
@@ -402,14 +413,22 @@ func (g *Graph) newFlight() *flight {
 			overflows:  make([][]Overflow, g.opts.Shards),
 		}
 	}
-	f.worked = make(chan struct{})
+	f.worked, f.applied = make(chan struct{}), make(chan struct{})
 	return f
 }
 
 // recycle ends a batch's life: whatever outlived it was copied.
 func (g *Graph) recycle(f *flight) {
-	f.share.done()
+	for _, source := range f.merged {
+		g.recycle(source)
+	}
+	clear(f.merged)
+	f.merged = f.merged[:0]
+	if f.share != nil {
+		f.share.done()
+	}
 	f.share, f.Records, f.ticket, f.prev = nil, nil, nil, nil
+	f.before, f.clock, f.through = time.Time{}, time.Time{}, nil // Outcome may keep through
 	if g.opts.Poison {
 		f.Arena.Poison()
 	}

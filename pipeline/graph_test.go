@@ -83,6 +83,8 @@ func (toyAlerter) Alert(_ context.Context, o *Overflow) *RuntimeAlert {
 	}
 }
 
+func (toyAlerter) Repours(o *Overflow) bool { return o.Scenario == 0 }
+
 func (toyAlerter) Repour(a *RuntimeAlert, o *Overflow, arena *KeptArena, out []Pour) []Pour {
 	return append(out, Pour{Scenario: 1, AlertLane: true, Event: &Kept{Type: OverflowEvent, Position: o.Cause}})
 }
@@ -108,10 +110,10 @@ func runToy(t *testing.T, lines []string, emit, batch, workers, shards int) []st
 		},
 		Alerter: toyAlerter{},
 		Deliver: func(_ context.Context, out *Outcome) error {
-			if out.Next <= next {
-				return fmt.Errorf("outcome ends at %d after %d", out.Next, next)
+			if len(out.Through) != 1 || out.Through[0].Next <= next {
+				return fmt.Errorf("outcome goes to %v after %d", out.Through, next)
 			}
-			next = out.Next
+			next = out.Through[0].Next
 			for _, a := range out.Alerts {
 				alerts = append(alerts, a.Mapkey)
 			}

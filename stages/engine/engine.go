@@ -232,6 +232,9 @@ func (a *alerter) Alert(ctx context.Context, o *pipeline.Overflow) *pipeline.Run
 	return ra
 }
 
+// Repours implements pipeline.Alerter.
+func (a *alerter) Repours(o *pipeline.Overflow) bool { return a.e.Set.Scenarios[o.Scenario].Reprocess }
+
 // Repour implements pipeline.Alerter.
 func (a *alerter) Repour(ra *pipeline.RuntimeAlert, o *pipeline.Overflow, arena *pipeline.KeptArena, out []pipeline.Pour) []pipeline.Pour {
 	overflowEvent(a.event, ra, o)

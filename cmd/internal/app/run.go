@@ -271,7 +271,9 @@ func (p *Pipeline) deliver(ctx context.Context, out *pipeline.Outcome) error {
 	}
 	p.stats.add(out)
 	p.mu.Lock()
-	p.done[out.Partition] = out.Next
+	for _, t := range out.Through {
+		p.done[t.Partition] = t.Next
+	}
 	p.mu.Unlock()
 	return nil
 }
