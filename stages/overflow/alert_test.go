@@ -275,3 +275,18 @@ func TestEverySourceHasAnIDOfItsOwn(t *testing.T) {
 		t.Errorf("message %q, want %q", ra.Alert.Message, want)
 	}
 }
+
+// A postoverflow parser such as ipv6_to_range gives addresses the value of
+// their network, under the key that they had.
+func TestSourcesOfOneValueHaveTheirOwnIDs(t *testing.T) {
+	b := newBench(t, scenario("Range", ""), overflow.Options{})
+	alert := poured(pipeline.Source{Scope: "Range", Value: "2001:db8::/64"})
+	alert.Overflow.Sources = map[string]pipeline.Source{
+		"2001:db8::1": {Scope: "Range", Value: "2001:db8::/64", IP: "2001:db8::1"},
+		"2001:db8::2": {Scope: "Range", Value: "2001:db8::/64", IP: "2001:db8::2"},
+	}
+	ra := build(t, b, full(nil, alert))
+	if len(ra.APIAlerts) != 2 || ra.APIAlerts[0].UUID == ra.APIAlerts[1].UUID {
+		t.Fatalf("two sources give the alerts %+v", ra.APIAlerts)
+	}
+}

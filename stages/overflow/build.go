@@ -125,7 +125,7 @@ func (b *Builder) Build(o *pipeline.Overflow) (*pipeline.RuntimeAlert, error) {
 		a := base
 		src := sources[value]
 		a.Source = &src
-		a.UUID = alertID(sc, o, src)
+		a.UUID = alertID(sc, o, value, src)
 		ra.APIAlerts = append(ra.APIAlerts, a)
 	}
 	ra.Alert = &ra.APIAlerts[0]
@@ -167,11 +167,15 @@ func alertEvents(queue []*pipeline.Kept) []pipeline.AlertEvent {
 var sluiceSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("sluice:alert"))
 
 // alertID derives the id from what made the alert, so that a crash or
-// another run gives the same, and a sink can drop a repeat.
-func alertID(sc *rules.Scenario, o *pipeline.Overflow, src pipeline.Source) string {
+// another run gives the same, and a sink can drop a repeat. key is what the
+// source is found by: a postoverflow parser may have given several sources one value.
+func alertID(sc *rules.Scenario, o *pipeline.Overflow, key string, src pipeline.Source) string {
 	parts := []any{
 		sc.Name, sc.Hash, o.Key, src.Scope, src.Value, o.First, o.Cause,
 		o.FirstTime.UnixNano(), o.LastTime.UnixNano(), o.Ordinal, o.Depth,
+	}
+	if key != src.Value {
+		parts = append(parts, key)
 	}
 	if !utf8.ValidString(o.Key) || !utf8.ValidString(src.Value) {
 		// JSON has one replacement for every byte that is no UTF-8.

@@ -1,0 +1,217 @@
+//go:build integration
+
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"sluice/cmd/internal/integration/process"
+)
+
+// setup is a pipeline as a test wants it; its fields become the keys of a
+// configuration file.
+type setup struct {
+	brokers       []string // the shared cluster's when nil
+	topic, alerts string
+	partitions    int
+	group         string
+	rules         map[string]any
+	pipeline      map[string]any // beside the defaults
+	state         map[string]any
+	source        map[string]any
+	// durable gives every instance a folder for its state.
+	durable bool
+}
+
+// starter are the rules that come with Sluice, all of them grouped by address.
+func starter() map[string]any {
+	return map[string]any{
+		"roots":       []string{filepath.Join(parts.root, "configs", "rules")},
+		"collections": []string{"sluice/linux", "sluice/web"},
+		"strict":      true,
+	}
+}
+
+// instance is one sluice with a folder of its own.
+type instance struct {
+	name    string
+	dir     string
+	process *process.Process
+	starts  int
+	// ending is set before the process is told to end, so that an end of its
+	// own making is told apart.
+	ending atomic.Bool
+}
+
+// newInstance writes an instance's configuration. share is its ordinal and the
+// count of instances that share the partitions; 0 of 0 reads all.
+func (s *setup) newInstance(t *testing.T, name string, ordinal, count int) *instance {
+	t.Helper()
+	in := &instance{name: name, dir: filepath.Join(t.TempDir(), name)}
+	if err := os.MkdirAll(in.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	brokers := s.brokers
+	if brokers == nil {
+		brokers = parts.cluster.Brokers()
+	}
+	source := map[string]any{
+		"type": "kafka", "brokers": brokers, "topics": []string{s.topic}, "group": s.group,
+		"max_wait": "100ms", "backoff_max": "500ms",
+		"decode": map[string]any{"labels_from": map[string]any{"type": "header:type"}},
+	}
+	if count > 0 {
+		source["share"] = map[string]any{"ordinal": ordinal, "count": count}
+	}
+	maps.Copy(source, s.source)
+	config := map[string]any{
+		"name": name, "rules": s.rules, "sources": []any{source},
+		"sinks": []any{map[string]any{"type": "kafka", "brokers": brokers, "alerts_topic": s.alerts, "alert_key": "uuid"}},
+	}
+	if len(s.pipeline) > 0 {
+		config["pipeline"] = s.pipeline
+	}
+	if s.durable {
+		state := map[string]any{"dir": in.state(), "interval": "200ms"}
+		maps.Copy(state, s.state)
+		config["state"] = state
+	}
+	text, err := yaml.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(in.config(), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if in.process != nil {
+			_ = in.process.Kill() // it has ended, or ends now
+		}
+		if t.Failed() {
+			t.Logf("%s\n%s", in.name, in.tail(40))
+		}
+	})
+	return in
+}
+
+func (in *instance) config() string { return filepath.Join(in.dir, "sluice.yaml") }
+func (in *instance) state() string  { return filepath.Join(in.dir, "state") }
+func (in *instance) log() string    { return filepath.Join(in.dir, "log") }
+
+// start runs sluice; its log goes to a file.
+func (in *instance) start() error {
+	log, err := os.OpenFile(in.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	in.starts++
+	fmt.Fprintf(log, "=== start %d\n", in.starts)
+	cmd := exec.Command(parts.binary, "run", "-c", in.config())
+	cmd.Stdout, cmd.Stderr = log, log
+	in.ending.Store(false)
+	in.process, err = process.Start(cmd)
+	return err
+}
+
+// stop ends it in good order.
+func (in *instance) stop() error {
+	in.ending.Store(true)
+	if err := in.process.Stop(); err != nil {
+		return fmt.Errorf("%s did not end well: %w\n%s", in.name, err, in.tail(20))
+	}
+	return nil
+}
+
+// ended returns an error when the instance has ended of its own accord.
+func (in *instance) ended() error {
+	select {
+	case <-in.process.Done():
+		if !in.ending.Load() {
+			return fmt.Errorf("%s ended by itself: %v\n%s", in.name, in.process.Wait(), in.tail(20))
+		}
+	default:
+	}
+	return nil
+}
+
+// output returns all that the instance logged.
+func (in *instance) output() string {
+	text, err := os.ReadFile(in.log())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// tail returns the last lines of its log.
+func (in *instance) tail(n int) string {
+	lines := bytes.Split(bytes.TrimSpace([]byte(in.output())), []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-n):], []byte("\n")))
+}
+
+// sluice runs another command of the binary and returns its standard output.
+func sluice(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, parts.binary, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("sluice %v: %w\n%s", args, err, errs.Bytes())
+	}
+	return out.Bytes(), nil
+}
+
+// poll calls done every 50 ms until it holds, fails, or ctx ends.
+func poll(ctx context.Context, what string, done func() (bool, error)) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if err != nil || ok {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+		}
+	}
+}
+
+// caughtUp waits until the group has committed the end of every partition:
+// with durable state, that is when the state of all records is on disk.
+func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {
+	ends, err := parts.admin.Offsets(ctx, s.topic, s.partitions, latest)
+	if err != nil {
+		return err
+	}
+	var at map[int32]int64
+	err = poll(ctx, "the group to commit all", func() (bool, error) {
+		for _, in := range instances {
+			if err := in.ended(); err != nil {
+				return false, err
+			}
+		}
+		var err error
+		if at, err = parts.admin.Committed(ctx, s.group, s.topic, s.partitions); err != nil {
+			return false, nil // a coordinator that moves is asked again
+		}
+		return maps.Equal(at, ends), nil
+	})
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("the group has committed %v of %v", at, ends))
+	}
+	return nil
+}

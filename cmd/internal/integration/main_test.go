@@ -1,0 +1,102 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/cmd/internal/integration/kafkatest"
+)
+
+// parts are the real things that all tests use. TestMain sets them once.
+var parts struct {
+	kafka   *kafkatest.Kafka
+	cluster *kafkatest.Cluster // of one node
+	admin   *kafkatest.Admin
+	binary  string // sluice
+	root    string // of the repository
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(kafkatest.Main(os.Stdout, func(k *kafkatest.Kafka) int {
+		parts.kafka = k
+		code, err := withParts(m.Run)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			return 1
+		}
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			return 1
+		}
+		return code
+	}))
+}
+
+// withParts builds sluice and starts Kafka around the tests.
+func withParts(run func() int) (code int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if parts.root, err = filepath.Abs(filepath.FromSlash("../../..")); err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "sluice-integration-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	parts.binary = filepath.Join(dir, "sluice")
+	build := exec.CommandContext(ctx, "go", "build", "-o", parts.binary, "./cmd/sluice")
+	build.Dir = parts.root
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("building sluice: %w\n%s", err, out)
+	}
+	if parts.cluster, err = parts.kafka.Start(ctx, filepath.Join(dir, "kafka"), kafkatest.Options{}); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, parts.cluster.Close()) }()
+	if parts.admin, err = kafkatest.NewAdmin(parts.cluster.Brokers()); err != nil {
+		return 0, err
+	}
+	defer parts.admin.Close()
+	return run(), nil
+}
+
+// soak tells that there are hours to spend.
+func soak() bool { return os.Getenv("SLUICE_SOAK") != "" }
+
+// seed returns the seed of a test's random choices: SLUICE_SEED, or the same
+// one every time; a soak draws a new one, since it is there to find new ones.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	s := uint64(1)
+	if text := os.Getenv("SLUICE_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("SLUICE_SEED: %v", err)
+		}
+		s = n
+	} else if soak() {
+		s = uint64(time.Now().UnixNano())
+	}
+	mode := ""
+	if soak() {
+		mode = "SLUICE_SOAK=1 "
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("to try it again: %sSLUICE_SEED=%d make integration PKG=./cmd/internal/integration RUN='^%s$'", mode, s, t.Name())
+		}
+	})
+	return s
+}
