@@ -190,7 +190,9 @@ func (d *Decompressor) appendBlock(dst, block []byte, limit int) ([]byte, error)
 	case n > limit:
 		return dst, ErrTooLarge
 	}
-	dst = slices.Grow(dst, n)
+	if cap(dst)-len(dst) < n {
+		dst = slices.Grow(dst, max(n, len(dst)))
+	}
 	out, err := snappy.Decode(dst[len(dst):len(dst)+n], block)
 	if err != nil {
 		return dst, err
