@@ -1,10 +1,12 @@
 package kafka
 
 import (
+	"regexp"
 	"slices"
 	"time"
 
 	"sluice/pipeline/component"
+	"sluice/pipeline/kafkaconn"
 	"sluice/sources"
 )
 
@@ -19,8 +21,18 @@ const (
 type Config struct {
 	// Brokers are addresses to reach the cluster by, host:port.
 	Brokers []string `yaml:"brokers"`
+	// TLS and SASL say how connections are encrypted and how the client signs in.
+	TLS  kafkaconn.TLS  `yaml:"tls"`
+	SASL kafkaconn.SASL `yaml:"sasl"`
 	// Topics are read side by side.
 	Topics []string `yaml:"topics"`
+	// TopicRegexp adds the topics whose whole name it matches, but for internal ones.
+	TopicRegexp string `yaml:"topic_regexp"`
+	// MetadataInterval is how often new topics and partitions are looked for.
+	MetadataInterval time.Duration `yaml:"metadata_interval"`
+	// Assignment says who decides which partitions are read here: static, the
+	// configuration by Partitions and Share.
+	Assignment string `yaml:"assignment"`
 	// Partitions are read of every topic; all when empty.
 	Partitions []int32 `yaml:"partitions"`
 	// Share leaves partitions to other processes.
@@ -31,19 +43,29 @@ type Config struct {
 	// by on_reset where it stands nowhere), earliest (the default without),
 	// latest, or a time such as 2024-05-01T12:00:00Z: the first record from then on.
 	Start string `yaml:"start"`
-	// OnReset is where to go on when an offset is gone or none is committed: earliest, latest or fail.
+	// OnReset is where to go on when an offset is gone or none is committed:
+	// earliest, latest or fail. Empty is earliest, but fail for an offset at
+	// which durable state stands.
 	OnReset string `yaml:"on_reset"`
 	// MissingTopic says what to do about a topic that does not exist: fail or wait.
 	MissingTopic string `yaml:"missing_topic"`
+	// IsolationLevel is read_committed, which leaves out what transactions
+	// aborted and waits for open ones, or read_uncommitted.
+	IsolationLevel string `yaml:"isolation_level"`
 	// MinBytes and MaxWait are how much, and how long, a broker gathers before
 	// it answers; MaxBytes bounds an answer, except for a single larger batch.
 	MinBytes component.Bytes `yaml:"min_bytes"`
 	MaxBytes component.Bytes `yaml:"max_bytes"`
 	MaxWait  time.Duration   `yaml:"max_wait"`
+	// MaxBatchBytes bounds a batch of the topic's, decompressed.
+	MaxBatchBytes component.Bytes `yaml:"max_batch_bytes"`
 	// BatchRecords is the largest number of records in a batch.
 	BatchRecords int `yaml:"batch_records"`
 	// RequestTimeout bounds a request, without the time that the broker waits by MaxWait.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
+	// StallTimeout is how long a broker may send nothing although it has more
+	// before it is given up.
+	StallTimeout time.Duration `yaml:"stall_timeout"`
 	// BackoffMin and BackoffMax bound the wait after a failure, which doubles.
 	BackoffMin time.Duration `yaml:"backoff_min"`
 	BackoffMax time.Duration `yaml:"backoff_max"`
@@ -51,22 +73,17 @@ type Config struct {
 	ClientID string `yaml:"client_id"`
 	// Labels are given to all lines.
 	Labels map[string]string `yaml:"labels"`
-}
 
-// Share is one process's part of the partitions: those whose number modulo
-// Count is Ordinal, so that equal numbers of several topics stay together.
-type Share struct {
-	Ordinal int32 `yaml:"ordinal"`
-	Count   int32 `yaml:"count"` // 0 is no sharing
+	pattern *regexp.Regexp // of TopicRegexp, for whole names; nil without
 }
 
 // Default returns the configuration of no topic yet.
 func Default() Config {
 	return Config{
-		OnReset: StartEarliest, MissingTopic: "fail",
-		MinBytes: 1, MaxBytes: 4 << 20, MaxWait: 500 * time.Millisecond, BatchRecords: 1000,
-		RequestTimeout: 10 * time.Second, BackoffMin: 100 * time.Millisecond, BackoffMax: 10 * time.Second,
-		ClientID: "sluice",
+		MetadataInterval: time.Minute, Assignment: "static", MissingTopic: missingFail, IsolationLevel: "read_committed",
+		MinBytes: 1, MaxBytes: 4 << 20, MaxWait: 500 * time.Millisecond, MaxBatchBytes: 128 << 20, BatchRecords: 1000,
+		RequestTimeout: 10 * time.Second, StallTimeout: 30 * time.Second,
+		BackoffMin: 100 * time.Millisecond, BackoffMax: 10 * time.Second, ClientID: "sluice",
 	}
 }
 
@@ -78,28 +95,45 @@ func (c *Config) Validate() error {
 			c.Start = StartCommitted
 		}
 	}
-	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
-		return component.Invalid("brokers", "name at least one, such as localhost:9092")
+	settings := c.settings()
+	if err := settings.Validate(); err != nil {
+		return err
 	}
-	if len(c.Topics) == 0 || slices.Contains(c.Topics, "") {
-		return component.Invalid("topics", "name at least one")
+	if err := c.validateTopics(); err != nil {
+		return err
 	}
 	if err := c.validatePlaces(); err != nil {
 		return err
 	}
 	switch {
+	case c.Assignment != "static":
+		return component.Invalid("assignment", "%q is not static", c.Assignment)
 	case slices.ContainsFunc(c.Partitions, func(p int32) bool { return p < 0 }):
 		return component.Invalid("partitions", "a partition has no negative number")
-	case c.Share.Count < 0, c.Share.Count > 0 && (c.Share.Ordinal < 0 || c.Share.Ordinal >= c.Share.Count):
-		return component.Invalid("share", "the ordinal counts from 0 to one less than count")
 	case c.MinBytes < 1 || c.MaxBytes < c.MinBytes || c.MaxBytes > 1<<30:
 		return component.Invalid("max_bytes", "1 ≤ min_bytes ≤ max_bytes ≤ 1GiB must hold")
-	case c.MaxWait <= 0 || c.RequestTimeout <= 0:
-		return component.Invalid("max_wait", "max_wait and request_timeout must be more than 0s")
+	case c.MaxBatchBytes < 1<<20 || c.MaxBatchBytes > 1<<30:
+		return component.Invalid("max_batch_bytes", "it must be from 1MiB to 1GiB")
+	case c.MaxWait <= 0 || c.MetadataInterval <= 0 || c.StallTimeout <= 0:
+		return component.Invalid("max_wait", "max_wait, metadata_interval and stall_timeout must be more than 0s")
 	case c.BackoffMin <= 0 || c.BackoffMax < c.BackoffMin:
 		return component.Invalid("backoff_max", "0s < backoff_min ≤ backoff_max must hold")
 	case c.BatchRecords < 1:
 		return component.Invalid("batch_records", "at least 1 is needed")
+	}
+	return c.Share.validate()
+}
+
+func (c *Config) validateTopics() error {
+	if c.TopicRegexp != "" {
+		pattern, err := regexp.Compile("^(?:" + c.TopicRegexp + ")$")
+		if err != nil {
+			return component.Invalid("topic_regexp", "%v", err)
+		}
+		c.pattern = pattern
+	}
+	if len(c.Topics) == 0 && c.pattern == nil || slices.Contains(c.Topics, "") {
+		return component.Invalid("topics", "name at least one, or give a topic_regexp")
 	}
 	return nil
 }
@@ -116,14 +150,63 @@ func (c *Config) validatePlaces() error {
 			return component.Invalid("start", "%q is none of committed, earliest, latest, nor a time such as 2024-05-01T12:00:00Z", c.Start)
 		}
 	}
-	if c.OnReset != StartEarliest && c.OnReset != StartLatest && c.OnReset != "fail" {
+	if !slices.Contains([]string{"", StartEarliest, StartLatest, resetFail}, c.OnReset) {
 		return component.Invalid("on_reset", "%q is none of earliest, latest, fail", c.OnReset)
 	}
-	if c.MissingTopic != "fail" && c.MissingTopic != "wait" {
+	if c.MissingTopic != missingFail && c.MissingTopic != missingWait {
 		return component.Invalid("missing_topic", "%q is neither fail nor wait", c.MissingTopic)
+	}
+	if c.IsolationLevel != "read_committed" && c.IsolationLevel != "read_uncommitted" {
+		return component.Invalid("isolation_level", "%q is neither read_committed nor read_uncommitted", c.IsolationLevel)
 	}
 	return nil
 }
+
+func (c *Config) settings() kafkaconn.Settings {
+	return kafkaconn.Settings{Brokers: c.Brokers, ClientID: c.ClientID, Timeout: c.RequestTimeout, TLS: c.TLS, SASL: c.SASL}
+}
+
+// Words of on_reset and missing_topic.
+const (
+	resetFail   = "fail"
+	missingFail = "fail"
+	missingWait = "wait"
+)
+
+// Isolation levels as the protocol numbers them.
+const (
+	readUncommitted int8 = 0
+	readCommitted   int8 = 1
+)
+
+func (c *Config) isolation() int8 {
+	if c.IsolationLevel == "read_committed" {
+		return readCommitted
+	}
+	return readUncommitted
+}
+
+// onReset is what OnReset means; held says that durable state stands at the offset.
+func (c *Config) onReset(held bool) string {
+	switch {
+	case c.OnReset != "":
+		return c.OnReset
+	case held:
+		return resetFail
+	}
+	return StartEarliest
+}
+
+// named tells whether a topic is configured by its name.
+func (c *Config) named(topic string) bool { return slices.Contains(c.Topics, topic) }
+
+// wants tells whether a topic is to be read.
+func (c *Config) wants(topic string, internal bool) bool {
+	return c.named(topic) || c.pattern != nil && !internal && c.pattern.MatchString(topic)
+}
+
+// answerLimit is more than any answer is long: MaxBytes, or a single batch that is larger.
+func (c *Config) answerLimit() int64 { return int64(c.MaxBytes) + int64(c.MaxBatchBytes) + 64<<10 }
 
 func init() {
 	sources.Register(sources.Kind[Config]{

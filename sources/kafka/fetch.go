@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -9,46 +10,122 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
 
 	"sluice/pipeline"
+	"sluice/pipeline/kafkaconn"
 	"sluice/sources"
+	"sluice/sources/kafka/recordbatch"
 )
 
-// fetcher reads one partition. Its goroutine alone uses it.
+// fetcher reads one partition: newFetcher, then run, which its context stops.
+// One goroutine uses it. It has a connection of its own to the partition's
+// leader, since a broker answers one request of a connection after the other
+// and a fetch may wait.
 type fetcher struct {
-	s      *Source
-	part   pipeline.Partition
-	out    sources.Emit
-	next   int64 // offset to fetch next
-	placed bool  // next is known
+	s     *Source
+	part  pipeline.Partition
+	out   sources.Emit
+	start start
+	next  int64 // offset of the next record to emit
+	// placed says that next is known; proven, that the broker had it.
+	placed, proven bool
+
+	conn    *kafkaconn.Conn
+	version int16 // of Fetch on this connection
+	leader  leadership
+	asked   bool  // an answer is under way
+	id      int32 // of the last request
+
+	decoder
+	quiet   time.Time // since when nothing comes although there is more; zero when something does
+	missing int       // answers in a row that did not know the partition
+	corrupt int       // fetches in a row that brought a broken batch
 }
 
-// run fetches until the context ends, Emit fails or a person is needed.
+// start is where a fetcher begins.
+type start struct {
+	offset  int64 // -1: where the configuration says
+	resumed bool  // offset is where durable state stands
+	late    bool  // the partition appeared while others were read already
+}
+
+func (s *Source) newFetcher(part pipeline.Partition, at start, out sources.Emit) *fetcher {
+	f := &fetcher{s: s, part: part, out: out, start: at, next: at.offset, placed: at.offset >= 0}
+	f.decoder = newDecoder(s)
+	s.note(part, at.offset, -1)
+	return f
+}
+
+// The tries that a person is spared before an error ends the run.
+const (
+	missingTries = 5
+	corruptTries = 5
+)
+
+// run fetches until the context ends, Emit fails, the partition is gone (nil,
+// for a topic that was found by topic_regexp) or a person is needed.
 func (f *fetcher) run(ctx context.Context) error {
+	defer f.close()
 	wait := f.s.newBackoff()
 	for {
 		err := f.step(ctx)
-		var final *finalError
-		var emit *emitError
-		switch {
-		case err == nil:
+		if err == nil {
 			f.s.health.well(f.part.String())
 			wait.reset()
 			continue
-		case errors.As(err, &emit):
-			return emit.err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.As(err, &final):
-			return final.err
-		case refused(err):
-			return f.where(err)
+		}
+		f.disconnect()
+		if done, err := f.final(ctx, err); done {
+			return err
 		}
 		f.s.health.failed(f.part.String(), f.where(err))
 		if err := wait.next(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// final tells whether an error ends the run, and with what.
+func (f *fetcher) final(ctx context.Context, err error) (bool, error) {
+	var final *finalError
+	var emit *emitError
+	switch {
+	case errors.As(err, &emit):
+		return true, emit.err
+	case ctx.Err() != nil:
+		return true, ctx.Err()
+	case errors.As(err, &final):
+		return true, f.where(final.err)
+	case f.s.refused(err):
+		return true, f.where(err)
+	case errors.Is(err, errMissing):
+		if f.missing++; f.missing < missingTries {
+			return false, nil
+		}
+		if !f.s.config.named(f.part.Topic) {
+			f.s.log.Warn("a topic is gone", "topic", f.part.Topic, "partition", f.part.ID)
+			f.s.forget(f.part)
+			return true, nil
+		}
+		if f.s.config.MissingTopic == missingFail {
+			return true, f.where(errors.New("it was deleted; make it anew or set missing_topic: wait"))
+		}
+	case errors.Is(err, recordbatch.ErrOldFormat), errors.Is(err, recordbatch.ErrTooLarge):
+		return true, f.where(fmt.Errorf("at offset %d: %w%s", f.next, err, remedy(err)))
+	case errors.Is(err, recordbatch.ErrCorrupt):
+		if f.corrupt++; f.corrupt >= corruptTries {
+			return true, f.where(fmt.Errorf("at offset %d, fetched %d times: %w; delete the records up to its end and set on_reset: earliest, or begin behind it", f.next, f.corrupt, err))
+		}
+	}
+	return false, nil
+}
+
+func remedy(err error) string {
+	if errors.Is(err, recordbatch.ErrTooLarge) {
+		return "; raise max_batch_bytes"
+	}
+	return ""
 }
 
 // finalError needs a person; emitError is the pipeline's.
@@ -64,248 +141,171 @@ func (f *fetcher) where(err error) error {
 	return fmt.Errorf("kafka: topic %q, partition %d: %w", f.part.Topic, f.part.ID, err)
 }
 
-// step finds the place to begin at, once, or fetches once and emits what came.
+// step does the next thing: connect, find the place to begin at, or fetch
+// once and emit what came.
 func (f *fetcher) step(ctx context.Context) error {
+	if f.conn != nil && !f.asked && f.conn.Expired(f.s.clock.Now()) {
+		f.disconnect()
+	}
+	if f.conn == nil {
+		if err := f.connect(ctx); err != nil {
+			return err
+		}
+	}
 	if !f.placed {
 		return f.place(ctx)
 	}
-	// The time that the broker waits comes on top of that for the request.
-	rctx, cancel := context.WithTimeout(ctx, f.s.config.RequestTimeout+f.s.config.MaxWait)
-	defer cancel()
-	res, err := f.s.client.Fetch(rctx, &kafka.FetchRequest{
-		Topic: f.part.Topic, Partition: int(f.part.ID), Offset: f.next,
-		MinBytes: int64(f.s.config.MinBytes), MaxBytes: int64(f.s.config.MaxBytes), MaxWait: f.s.config.MaxWait,
-	})
-	if err == nil {
-		err = res.Error
+	if !f.asked {
+		if err := f.ask(f.next); err != nil {
+			return err
+		}
 	}
-	if errors.Is(err, kafka.OffsetOutOfRange) {
+	body, err := f.receive(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.drop()
+	return f.take(ctx, body)
+}
+
+// connect goes to the partition's leader, by metadata newer than what led to
+// the connection before.
+func (f *fetcher) connect(ctx context.Context) error {
+	leader, err := f.s.cluster.leader(ctx, f.part, f.leader.version)
+	if leader.version > 0 {
+		f.leader = leader
+	}
+	if err != nil {
+		return err
+	}
+	if f.missing >= missingTries {
+		if err := f.anew(); err != nil {
+			return err
+		}
+	}
+	f.missing = 0
+	conn, err := f.s.connector.Connect(ctx, leader.address)
+	if err != nil {
+		return err
+	}
+	if f.version, err = conn.Version(protocol.Fetch, minFetchVersion, maxFetchVersion); err != nil {
+		_ = conn.Close()
+		return err
+	}
+	f.conn = conn
+	return nil
+}
+
+// disconnect gives up the connection and the answer that may be under way.
+func (f *fetcher) disconnect() {
+	if f.conn != nil {
+		_ = f.conn.Close()
+	}
+	f.conn, f.asked, f.quiet = nil, false, time.Time{}
+}
+
+func (f *fetcher) close() {
+	f.disconnect()
+	f.decoder.close()
+}
+
+// ask sends a request for what is at an offset and behind it.
+func (f *fetcher) ask(offset int64) error {
+	c := &f.s.config
+	f.id++
+	_ = f.conn.SetWriteDeadline(time.Now().Add(c.RequestTimeout))
+	err := protocol.WriteRequest(f.conn, f.version, f.id, c.ClientID, &fetchapi.Request{
+		ReplicaID: -1, SessionEpoch: -1, IsolationLevel: c.isolation(),
+		MinBytes: int32(c.MinBytes), MaxBytes: int32(c.MaxBytes), MaxWaitTime: int32(c.MaxWait.Milliseconds()),
+		Topics: []fetchapi.RequestTopic{{Topic: f.part.Topic, Partitions: []fetchapi.RequestPartition{{
+			Partition: f.part.ID, FetchOffset: offset, LogStartOffset: -1, PartitionMaxBytes: int32(c.MaxBytes),
+			CurrentLeaderEpoch: f.leader.epoch, // so that a leader of the past refuses
+		}}}},
+	})
+	f.asked = err == nil
+	return err
+}
+
+// receive waits for the answer and returns its body. A broker that does not
+// answer within the time it may wait and the time for a request is given up.
+func (f *fetcher) receive(ctx context.Context) (*block, error) {
+	release := f.conn.Bound(ctx, f.s.config.RequestTimeout+f.s.config.MaxWait)
+	defer release()
+	var head [8]byte
+	if _, err := io.ReadFull(f.conn, head[:]); err != nil {
+		return nil, fmt.Errorf("broker %s: no answer: %w", f.leader.address, err)
+	}
+	size := int64(binary.BigEndian.Uint32(head[:])) - 4
+	if limit := f.s.config.answerLimit(); size < 0 || size > limit {
+		return nil, fmt.Errorf("broker %s: its answer claims %d bytes, which is not up to %d", f.leader.address, size, limit)
+	}
+	if id := int32(binary.BigEndian.Uint32(head[4:])); id != f.id {
+		return nil, fmt.Errorf("broker %s: an answer to request %d came for request %d", f.leader.address, id, f.id)
+	}
+	body := f.s.mem.block(int(size))
+	body.used = int(size)
+	if _, err := io.ReadFull(f.conn, body.data[:size]); err != nil {
+		body.drop()
+		return nil, fmt.Errorf("broker %s: the answer ends early: %w", f.leader.address, err)
+	}
+	f.asked = false
+	return body, nil
+}
+
+// take acts on an answer. The next request is sent before its records are
+// decoded and emitted, so that the broker works meanwhile.
+func (f *fetcher) take(ctx context.Context, body *block) error {
+	a := &f.answer
+	if err := a.parse(body.data[:body.used], f.version, f.part.Topic, f.part.ID); err != nil {
+		return err
+	}
+	switch {
+	case errors.Is(a.err, kafka.OffsetOutOfRange):
 		return f.reset(ctx)
+	case a.err != nil:
+		return a.err // of no leader or a fenced one too: connect asks for a newer one
 	}
-	if err != nil {
-		return err
+	f.proven = true
+	end := a.end(f.s.config.isolation() == readCommitted)
+	after := endOf(a.records, f.next)
+	if after == f.next {
+		f.s.note(f.part, f.next, end)
+		return f.watch(end)
 	}
-	return f.emitAll(ctx, res)
-}
-
-// emitAll emits the records of a response, in batches.
-func (f *fetcher) emitAll(ctx context.Context, res *kafka.FetchResponse) error {
-	begun := f.next
-	for more := true; more; {
-		b := f.s.mem.batch()
-		var broken error
-		more, broken = f.fill(b, res.Records)
-		f.s.note(f.part, f.next, res.HighWatermark)
-		if err := f.emit(ctx, b, res.HighWatermark); err != nil {
+	f.quiet = time.Time{}
+	if !f.conn.Expired(f.s.clock.Now()) {
+		if err := f.ask(after); err != nil {
 			return err
 		}
-		if broken != nil {
-			return broken
-		}
 	}
-	if f.next == begun && hasBatches(res.Records) {
-		f.next++ // see the package's comment
-		f.s.note(f.part, f.next, res.HighWatermark)
-	}
-	return nil
-}
-
-// emit hands a batch to the pipeline, unless it is empty.
-func (f *fetcher) emit(ctx context.Context, b *batch, high int64) error {
-	n, size := uint64(len(b.Records)), b.size
-	if n == 0 {
-		b.Release()
-		return nil
-	}
-	b.Partition, b.Module, b.Labels, b.HighWatermark = f.part, "kafka", f.s.config.Labels, high
-	if err := f.out(ctx, &b.RecordBatch); err != nil {
-		return &emitError{err}
-	}
-	f.s.records.Add(n)
-	f.s.bytes.Add(size)
-	return nil
-}
-
-// fill copies records into a batch until it is full; more says that some are left.
-func (f *fetcher) fill(b *batch, records kafka.RecordReader) (more bool, err error) {
-	for len(b.Records) < f.s.config.BatchRecords {
-		r, err := records.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if err := f.take(b, r); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// take copies one record and lets go of the response's memory for it.
-func (f *fetcher) take(b *batch, r *kafka.Record) error {
-	defer closeBytes(r.Key)
-	defer closeBytes(r.Value)
-	if r.Offset < f.next {
-		return nil // a batch begins before the offset asked for
-	}
-	if r.Value == nil || r.Value.Len() == 0 {
-		f.next = r.Offset + 1
-		f.s.skipped.Add(1)
-		return nil
-	}
-	out := pipeline.Record{Offset: r.Offset, Time: r.Time}
-	if out.Time.IsZero() || out.Time.UnixMilli() <= 0 {
-		out.Time = f.s.clock.Now()
-	}
-	var err error
-	if out.Value, err = b.copy(r.Value); err != nil {
+	if err := f.emitAll(ctx, body, end); err != nil {
 		return err
 	}
-	if out.Key, err = b.copy(r.Key); err != nil {
-		return err
-	}
-	out.Headers = b.copyHeaders(r.Headers)
-	b.Records = append(b.Records, out)
-	f.next = r.Offset + 1
+	f.corrupt = 0
 	return nil
 }
 
-func closeBytes(b protocol.Bytes) {
-	if b != nil {
-		b.Close()
-	}
-}
-
-// hasBatches tells whether a response held anything at all.
-func hasBatches(r kafka.RecordReader) bool {
-	stream, ok := r.(*protocol.RecordStream)
-	return ok && len(stream.Records) > 0
-}
-
-// place finds where to begin: by Start, for partitions that no checkpoint has.
-func (f *fetcher) place(ctx context.Context) error {
-	start := f.s.config.Start
-	if start == StartCommitted {
-		offset, err := f.committed(ctx)
-		if err != nil {
-			return err
-		}
-		if offset >= 0 {
-			f.begin(offset)
-			return nil
-		}
-		if start = f.s.config.OnReset; start == "fail" {
-			return &finalError{f.where(fmt.Errorf("group %q has committed no offset; set on_reset: earliest or latest to begin there", f.s.config.Group))}
-		}
-	}
-	first, last, err := f.bounds(ctx)
-	if err != nil {
-		return err
-	}
-	switch start {
-	case StartEarliest:
-		f.begin(first)
-	case StartLatest:
-		f.begin(last)
-	default:
-		at, err := time.Parse(time.RFC3339, start)
-		if err != nil {
-			return &finalError{f.where(err)}
-		}
-		offset, err := f.offsetOf(ctx, at)
-		if err != nil {
-			return err
-		}
-		if offset < 0 { // nothing is that young yet
-			offset = last
-		}
-		f.begin(offset)
+// watch gives up a broker that has more and sends nothing for too long.
+func (f *fetcher) watch(end int64) error {
+	now := f.s.clock.Now()
+	switch {
+	case end <= f.next:
+		f.quiet = time.Time{}
+	case f.quiet.IsZero():
+		f.quiet = now
+	case now.Sub(f.quiet) >= f.s.config.StallTimeout:
+		return fmt.Errorf("broker %s has records up to offset %d and has sent none from %d on for %v", f.leader.address, end, f.next, f.s.config.StallTimeout)
 	}
 	return nil
 }
 
-func (f *fetcher) begin(offset int64) {
-	f.next, f.placed = offset, true
-	f.s.note(f.part, offset, -1)
-}
-
-// reset goes on where OnReset says after the offset asked for is not there.
-func (f *fetcher) reset(ctx context.Context) error {
-	first, last, err := f.bounds(ctx)
-	if err != nil {
-		return err
-	}
-	what := fmt.Sprintf("offset %d is gone (earliest is %d)", f.next, first)
-	if f.next > last {
-		what = fmt.Sprintf("offset %d is past the end (latest is %d): the topic was made anew or cut back", f.next, last)
-	} else if f.next >= first {
-		return nil // it is there by now
-	}
-	f.s.gaps.Add(1)
-	switch f.s.config.OnReset {
-	case "fail":
-		return &finalError{f.where(errors.New(what + "; set on_reset: earliest to go on from the earliest, or latest"))}
-	case StartLatest:
-		first = last
-	}
-	f.s.log.Warn("records are missing", "topic", f.part.Topic, "partition", f.part.ID, "why", what, "next", first)
-	f.begin(first)
-	return nil
-}
-
-// committed returns the offset that the group stands at, -1 when it stands nowhere.
-func (f *fetcher) committed(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.s.config.RequestTimeout)
-	defer cancel()
-	res, err := f.s.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
-		GroupID: f.s.config.Group, Topics: map[string][]int{f.part.Topic: {int(f.part.ID)}},
-	})
-	if err == nil {
-		err = res.Error
-	}
-	if errors.Is(err, kafka.GroupIdNotFound) {
-		return -1, nil // some brokers say it of a group that never committed
-	}
-	if err != nil {
-		return 0, err
-	}
-	for _, p := range res.Topics[f.part.Topic] {
-		if p.Partition == int(f.part.ID) {
-			return p.CommittedOffset, p.Error
+// endOf returns the offset after the last whole batch, next when there is none.
+func endOf(records []byte, next int64) int64 {
+	for {
+		b, rest, ok, err := recordbatch.Split(records)
+		if err != nil || !ok {
+			return next
 		}
+		records, next = rest, max(next, b.LastOffset+1)
 	}
-	return -1, nil
-}
-
-// bounds returns the offsets of the first record and after the last.
-func (f *fetcher) bounds(ctx context.Context) (first, last int64, err error) {
-	id := int(f.part.ID)
-	p, err := f.listOffsets(ctx, kafka.FirstOffsetOf(id), kafka.LastOffsetOf(id))
-	return p.FirstOffset, p.LastOffset, err
-}
-
-// offsetOf returns the offset of the first record from a time on, -1 when there is none.
-func (f *fetcher) offsetOf(ctx context.Context, at time.Time) (int64, error) {
-	p, err := f.listOffsets(ctx, kafka.TimeOffsetOf(int(f.part.ID), at))
-	for offset := range p.Offsets {
-		return offset, err
-	}
-	return -1, err
-}
-
-func (f *fetcher) listOffsets(ctx context.Context, asked ...kafka.OffsetRequest) (kafka.PartitionOffsets, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.s.config.RequestTimeout)
-	defer cancel()
-	res, err := f.s.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{f.part.Topic: asked}})
-	if err != nil {
-		return kafka.PartitionOffsets{}, err
-	}
-	for _, p := range res.Topics[f.part.Topic] {
-		if p.Partition == int(f.part.ID) {
-			return p, p.Error
-		}
-	}
-	return kafka.PartitionOffsets{}, errors.New("the broker's answer leaves the partition out")
 }

@@ -66,17 +66,26 @@ func (b *backoff) next(ctx context.Context) error {
 
 func (b *backoff) reset() { b.wait = b.s.config.BackoffMin }
 
-// refused tells whether trying again is in vain until a person changes something.
-func refused(err error) bool {
+// forget is for what will neither fail nor be well any more.
+func (h *health) forget(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.failing, what)
+}
+
+// refused tells whether trying again is in vain until a person changes
+// something. A sign-in that is refused once it has worked may work again: when
+// a password or a role is being renewed.
+func (s *Source) refused(err error) bool {
 	for _, code := range []kafka.Error{
 		kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
-		kafka.InvalidTopic, kafka.UnsupportedVersion, kafka.SASLAuthenticationFailed,
+		kafka.InvalidTopic, kafka.UnsupportedVersion, kafka.UnsupportedSASLMechanism,
 	} {
 		if errors.Is(err, code) {
 			return true
 		}
 	}
-	return false
+	return errors.Is(err, kafka.SASLAuthenticationFailed) && !s.cluster.reached.Load()
 }
 
 // explain makes an error a sentence that says where.

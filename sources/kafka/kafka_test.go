@@ -28,18 +28,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var epoch = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// hastyClock waits for nothing: every backoff is over at once.
+// hastyClock waits for nothing: every backoff is over at once. What is done
+// once a minute is not done again.
 type hastyClock struct{}
 
 func (hastyClock) Now() time.Time { return epoch }
 
-func (hastyClock) After(time.Duration) <-chan time.Time {
+func (hastyClock) After(d time.Duration) <-chan time.Time {
 	c := make(chan time.Time, 1)
-	c <- epoch
+	if d < time.Minute {
+		c <- epoch
+	}
 	return c
 }
 
-func cluster(t testing.TB, partitions int32, topics ...string) *kfake.Cluster {
+func fake(t testing.TB, partitions int32, topics ...string) *kfake.Cluster {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics...))
 	if err != nil {
@@ -134,7 +137,7 @@ func part(topic string, id int32) pipeline.Partition {
 }
 
 func TestEveryPartitionIsReadInOrder(t *testing.T) {
-	c := cluster(t, 2, "logs", "more", "empty")
+	c := fake(t, 2, "logs", "more", "empty")
 	produce(t, c, message("logs", 0, "a"), message("logs", 1, "b"), message("logs", 0, "c"), message("more", 1, "d"))
 	s := newSource(t, c, func(c *Config) { c.Topics = []string{"logs", "more", "empty"}; c.BatchRecords = 1 })
 	expect(t, s, nil, "logs/0@0:a", "logs/0@1:c", "logs/1@0:b", "more/1@0:d")
@@ -148,7 +151,7 @@ func TestEveryPartitionIsReadInOrder(t *testing.T) {
 }
 
 func TestRecordsCarryAllThatTheBrokerHas(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	m := message("logs", 0, "value")
 	m.Key, m.Headers = []byte("key"), []kafka.Header{{Key: "h", Value: []byte("1")}, {Key: "h", Value: nil}}
 	tombstone := kafka.Message{Topic: "logs", Key: []byte("key")}
@@ -171,7 +174,7 @@ func TestRecordsCarryAllThatTheBrokerHas(t *testing.T) {
 }
 
 func TestWhereReadingBegins(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	for i := range 5 {
 		m := message("logs", 0, fmt.Sprint(i))
 		m.Time = epoch.Add(time.Duration(i) * time.Minute)
@@ -214,14 +217,15 @@ func TestWhereReadingBegins(t *testing.T) {
 // expectPlace checks where a fetcher begins, without waiting for a record.
 func expectPlace(t *testing.T, s *Source, want int64) {
 	t.Helper()
-	f := &fetcher{s: s, part: part("logs", 0)}
-	if err := f.place(t.Context()); err != nil || f.next != want {
+	f := s.newFetcher(part("logs", 0), start{offset: -1}, nil)
+	defer f.close()
+	if err := f.step(t.Context()); err != nil || f.next != want {
 		t.Errorf("place %d, %v, want %d", f.next, err, want)
 	}
 }
 
 func TestCommittedOffsetsAreWhereTheNextRunBegins(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	produce(t, c, message("logs", 0, "a"), message("logs", 0, "b"), message("logs", 0, "c"))
 	grouped := func(c *Config) { c.Group = "g" }
 	s := newSource(t, c, grouped)
@@ -238,7 +242,7 @@ func TestCommittedOffsetsAreWhereTheNextRunBegins(t *testing.T) {
 }
 
 func TestARefusedCommitIsAnError(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	c.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		res := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 		res.Topics = []kmsg.OffsetCommitResponseTopic{{Topic: "logs", Partitions: []kmsg.OffsetCommitResponseTopicPartition{{ErrorCode: kerr.IllegalGeneration.Code}}}}
@@ -252,7 +256,7 @@ func TestARefusedCommitIsAnError(t *testing.T) {
 }
 
 func TestProcessesShareThePartitions(t *testing.T) {
-	c := cluster(t, 5, "logs")
+	c := fake(t, 5, "logs")
 	for _, tc := range []struct {
 		name string
 		edit func(*Config)
@@ -263,7 +267,9 @@ func TestProcessesShareThePartitions(t *testing.T) {
 		{"a share", func(c *Config) { c.Share = Share{1, 2} }, "[1 3]"},
 		{"a share of a list", func(c *Config) { c.Partitions = []int32{0, 1, 2}; c.Share = Share{0, 2} }, "[0 2]"},
 	} {
-		parts, err := newSource(t, c, tc.edit).assign(t.Context())
+		s := newSource(t, c, tc.edit)
+		parts, _, err := s.lookUp(t.Context())
+		s.cluster.close()
 		var ids []int32
 		for _, p := range parts {
 			ids = append(ids, p.ID)
@@ -273,13 +279,13 @@ func TestProcessesShareThePartitions(t *testing.T) {
 		}
 	}
 	s := newSource(t, c, func(c *Config) { c.Partitions = []int32{9} })
-	if _, err := s.assign(t.Context()); err == nil || !strings.Contains(err.Error(), "none of the partitions") {
+	if _, err := read(t, s, nil, 1); err == nil || !strings.Contains(err.Error(), "none of the partitions") {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestATopicThatDoesNotExist(t *testing.T) {
-	c := cluster(t, 1, "other")
+	c := fake(t, 1, "other")
 	s := newSource(t, c, nil)
 	_, err := read(t, s, nil, 1)
 	want := fmt.Sprintf(`kafka: topic "logs" does not exist at %s; create it or set missing_topic: wait`, c.ListenAddrs()[0])
@@ -316,7 +322,7 @@ func (c *onceClock) After(d time.Duration) <-chan time.Time {
 }
 
 func TestAnOffsetThatIsGone(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	var all []kafka.Message
 	for i := range 10 {
 		all = append(all, message("logs", 0, fmt.Sprint(i)))
@@ -325,21 +331,69 @@ func TestAnOffsetThatIsGone(t *testing.T) {
 	deleteBefore(t, c, 6)
 	at := func(offset int64) sources.Positions { return sources.Positions{part("logs", 0): offset} }
 
-	s := newSource(t, c, nil)
-	expect(t, s, at(2), "logs/0@6:6", "logs/0@7:7", "logs/0@8:8", "logs/0@9:9")
-	if s.Stats().Gaps != 1 {
-		t.Errorf("stats %+v", s.Stats())
+	rest := []string{"logs/0@6:6", "logs/0@7:7", "logs/0@8:8", "logs/0@9:9"}
+	onReset := func(policy string) func(*Config) { return func(c *Config) { c.OnReset = policy } }
+	grouped := func(c *Config) { c.Group = "behind" }
+	if err := newSource(t, c, grouped).Commit(t.Context(), at(2)); err != nil {
+		t.Fatal(err)
 	}
-	expect(t, newSource(t, c, nil), at(99), "logs/0@6:6", "logs/0@7:7", "logs/0@8:8", "logs/0@9:9")
+	for _, tc := range []struct {
+		name string
+		edit func(*Config)
+		from sources.Positions
+		want string // an error, or "" for the rest of the records
+	}{
+		{"of a checkpoint is not given up", nil, at(2),
+			"offset 2 is gone (earliest is 6), and the state stands there; give its state up with `sluice state reset --partition k/logs/0`, or set on_reset"},
+		{"past the end of one that was made anew neither", nil, at(99), "offset 99 is past the end (latest is 10)"},
+		{"of a checkpoint is given up on demand", onReset(StartEarliest), at(2), ""},
+		{"past the end too", onReset(StartEarliest), at(99), ""},
+		{"of a group is given up", grouped, nil, ""},
+		{"of a group is not given up on demand", func(c *Config) { c.Group, c.OnReset = "behind", "fail" }, nil,
+			`kafka: topic "logs", partition 0: offset 2 is gone (earliest is 6); set on_reset: earliest to go on from the earliest, or latest`},
+		{"was never committed", func(c *Config) { c.Group, c.OnReset = "none", "fail" }, nil, "has committed no offset"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newSource(t, c, tc.edit)
+			if tc.want == "" {
+				expect(t, s, tc.from, rest...)
+				if s.Stats().Gaps != 1 {
+					t.Errorf("stats %+v", s.Stats())
+				}
+				return
+			}
+			if _, err := read(t, s, tc.from, 1); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v\nwant  %s", err, tc.want)
+			}
+		})
+	}
+}
 
-	_, err := read(t, newSource(t, c, func(c *Config) { c.OnReset = "fail" }), at(2), 1)
-	want := `kafka: topic "logs", partition 0: offset 2 is gone (earliest is 6); set on_reset: earliest to go on from the earliest, or latest`
-	if err == nil || err.Error() != want {
-		t.Errorf("error %v\nwant  %s", err, want)
-	}
-	_, err = read(t, newSource(t, c, func(c *Config) { c.OnReset = "fail"; c.Group = "none" }), nil, 1)
-	if err == nil || !strings.Contains(err.Error(), "has committed no offset") {
-		t.Errorf("error %v", err)
+func TestFallingBehindWhatIsKeptIsAGap(t *testing.T) {
+	c := fake(t, 1, "logs")
+	produce(t, c, message("logs", 0, "0"))
+	s := newSource(t, c, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var got []string
+	err := s.Run(ctx, sources.Positions{part("logs", 0): 0}, func(_ context.Context, b *pipeline.RecordBatch) error {
+		defer b.Release()
+		for _, r := range b.Records {
+			got = append(got, string(r.Value))
+		}
+		if len(got) == 1 { // the reader stands still meanwhile
+			for i := 1; i < 4; i++ {
+				produce(t, c, message("logs", 0, fmt.Sprint(i)))
+			}
+			deleteBefore(t, c, 3)
+		}
+		if got[len(got)-1] == "3" {
+			cancel()
+		}
+		return nil
+	})
+	// The answer that was under way may hold some of what is gone by now.
+	if !errors.Is(err, context.Canceled) || s.Stats().Gaps != uint64(min(1, 4-len(got))) || s.Stats().Partitions[0].Next != 4 {
+		t.Errorf("records %q, %v, stats %+v", got, err, s.Stats())
 	}
 }
 
@@ -363,7 +417,7 @@ func deleteBefore(t *testing.T, c *kfake.Cluster, offset int64) {
 }
 
 func TestMarkersOfTransactionsAreSteppedOver(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	client := franz(t, c, kgo.TransactionalID("tx"), kgo.DefaultProduceTopic("logs"))
 	for _, value := range []string{"a", "b"} {
 		if err := client.BeginTransaction(); err != nil {
@@ -381,7 +435,7 @@ func TestMarkersOfTransactionsAreSteppedOver(t *testing.T) {
 }
 
 func TestTroubleIsLoggedOnceAndPasses(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	produce(t, c, message("logs", 0, "a"))
 	failures := 0
 	c.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -407,7 +461,7 @@ func TestTroubleIsLoggedOnceAndPasses(t *testing.T) {
 }
 
 func TestABrokerThatGoesAndComes(t *testing.T) {
-	c := cluster(t, 1, "logs")
+	c := fake(t, 1, "logs")
 	address := c.ListenAddrs()[0]
 	s := newSource(t, c, nil)
 	c.Close()
@@ -436,7 +490,7 @@ func TestABrokerThatGoesAndComes(t *testing.T) {
 }
 
 func TestTheErrorOfEmitEndsTheRun(t *testing.T) {
-	c := cluster(t, 3, "logs")
+	c := fake(t, 3, "logs")
 	produce(t, c, message("logs", 1, "a"))
 	full := errors.New("the pipeline is stopping")
 	err := newSource(t, c, nil).Run(t.Context(), nil, func(_ context.Context, b *pipeline.RecordBatch) error {
@@ -488,7 +542,7 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	c := cluster(b, 2, "logs")
+	c := fake(b, 2, "logs")
 	line := strings.Repeat("x", 200)
 	var all []kafka.Message
 	for i := range 100_000 {

@@ -1,28 +1,79 @@
 package kafka
 
 import (
-	"io"
+	"math/bits"
 	"sync"
-
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
+	"sync/atomic"
 
 	"sluice/pipeline"
 )
 
-// chunkBytes is the size of the pieces of memory that records are copied into.
-const chunkBytes = 256 << 10
+// Blocks come in powers of two from 4 KiB; larger than 64 MiB ones are not kept.
+const (
+	minBlockBits = 12
+	maxBlockBits = 26
+	// arenaBytes is the least block that payloads are decompressed into, so that small ones share it.
+	arenaBytes = 256 << 10
+)
 
-// memory recycles batches with what their records are copied into.
+// memory recycles blocks, and batches of records that lie in them.
 type memory struct {
 	poison  bool // overwrite what is given back, so that tests find who still reads it
+	blocks  [maxBlockBits + 1]sync.Pool
 	batches sync.Pool
 }
 
-// batch is a RecordBatch that owns the bytes of its records.
+// block is memory that records lie in. It counts who still reads it: the
+// fetcher that fills it and every batch with a record in it.
+type block struct {
+	mem  *memory
+	data []byte // all of it
+	used int    // data[:used] is taken
+	refs atomic.Int32
+}
+
+// block returns one of at least size bytes, empty, held once.
+func (m *memory) block(size int) *block {
+	class := max(bits.Len(uint(max(size, 1)-1)), minBlockBits)
+	if class <= maxBlockBits {
+		if b, ok := m.blocks[class].Get().(*block); ok {
+			b.refs.Store(1)
+			return b
+		}
+		size = 1 << class
+	}
+	return m.wrap(make([]byte, size))
+}
+
+// wrap makes a block of memory that something else allocated.
+func (m *memory) wrap(data []byte) *block {
+	b := &block{mem: m, data: data[:cap(data)]}
+	b.refs.Store(1)
+	return b
+}
+
+func (b *block) hold() { b.refs.Add(1) }
+
+// drop gives the block back when nobody else reads it.
+func (b *block) drop() {
+	if b.refs.Add(-1) > 0 {
+		return
+	}
+	if b.mem.poison {
+		for i := range b.data {
+			b.data[i] = 0xA5
+		}
+	}
+	b.used = 0
+	if class := bits.Len(uint(len(b.data))) - 1; class >= minBlockBits && class <= maxBlockBits {
+		b.mem.blocks[class].Put(b)
+	}
+}
+
+// batch is a RecordBatch whose records lie in blocks that it holds.
 type batch struct {
 	pipeline.RecordBatch
-	chunks  [][]byte // each filled up to its length; the last is being filled
+	blocks  []*block
 	headers []pipeline.Header
 	size    uint64 // of keys and values
 }
@@ -39,54 +90,28 @@ func (m *memory) batch() *batch {
 	return b
 }
 
-// recycle keeps one chunk of the usual size for the next batch.
+// recycle lets go of the blocks.
 func (b *batch) recycle(poison bool) {
-	var keep [][]byte
-	for _, c := range b.chunks {
-		if poison {
-			c = c[:cap(c)]
-			for i := range c {
-				c[i] = 0xA5
-			}
-		}
-		if cap(c) == chunkBytes && len(keep) == 0 {
-			keep = append(b.chunks[:0], c[:0])
-		}
+	for _, held := range b.blocks {
+		held.drop()
 	}
+	if poison {
+		for i := range b.headers {
+			b.headers[i] = pipeline.Header{Key: "recycled"}
+		}
+	} else {
+		clear(b.headers)
+	}
+	clear(b.blocks)
 	clear(b.Records)
-	clear(b.headers)
-	b.chunks, b.Records, b.headers, b.size = keep, b.Records[:0], b.headers[:0], 0
+	b.blocks, b.Records, b.headers, b.size = b.blocks[:0], b.Records[:0], b.headers[:0], 0
 }
 
-// copy reads bytes of a response into the batch's memory; nil stays nil.
-func (b *batch) copy(from protocol.Bytes) ([]byte, error) {
-	if from == nil {
-		return nil, nil
+// lies says that records of the batch lie in a block.
+func (b *batch) lies(in *block) {
+	if n := len(b.blocks); n > 0 && b.blocks[n-1] == in {
+		return
 	}
-	n := from.Len()
-	last := len(b.chunks) - 1
-	if last < 0 || cap(b.chunks[last])-len(b.chunks[last]) < n {
-		b.chunks = append(b.chunks, make([]byte, 0, max(n, chunkBytes)))
-		last++
-	}
-	c := b.chunks[last]
-	out := c[len(c) : len(c)+n : len(c)+n]
-	if _, err := io.ReadFull(from, out); err != nil {
-		return nil, err
-	}
-	b.chunks[last] = c[:len(c)+n]
-	b.size += uint64(n)
-	return out, nil
-}
-
-// copyHeaders keeps a record's headers. Their values have memory of their own.
-func (b *batch) copyHeaders(from []kafka.Header) []pipeline.Header {
-	if len(from) == 0 {
-		return nil
-	}
-	start := len(b.headers)
-	for _, h := range from {
-		b.headers = append(b.headers, pipeline.Header{Key: h.Key, Value: h.Value})
-	}
-	return b.headers[start:len(b.headers):len(b.headers)]
+	in.hold()
+	b.blocks = append(b.blocks, in)
 }

@@ -3,11 +3,8 @@ package kafka
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,21 +13,25 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/pipeline"
+	"sluice/pipeline/kafkaconn"
 	"sluice/sources"
 )
 
 // Source reads partitions of topics. See the package's comment.
 type Source struct {
-	name   string
-	config Config
-	log    *slog.Logger
-	clock  sources.Clock
-	client *kafka.Client
-	health health
-	mem    memory
-	// stop ends the transport's own goroutines.
-	stop      context.CancelFunc
+	name      string
+	config    Config
+	log       *slog.Logger
+	clock     sources.Clock
+	connector *kafkaconn.Connector
+	cluster   *cluster
+	health    health
+	mem       memory
+
+	// client speaks to the group's coordinator.
+	client    *kafka.Client
 	transport *kafka.Transport
+	stop      context.CancelFunc // ends the transport's own goroutines
 
 	records, bytes, skipped, gaps atomic.Uint64
 
@@ -38,21 +39,29 @@ type Source struct {
 	partitions map[pipeline.Partition]*sources.PartitionStats
 }
 
-// New makes the source. Nothing is connected before Run.
+// New makes the source. It reads the files that the configuration names;
+// nothing is connected before Run.
 func New(name string, c Config, env sources.Env) (*Source, error) {
 	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if err := c.Share.resolve(); err != nil {
+		return nil, err
+	}
+	connector, err := kafkaconn.New(c.settings())
+	if err != nil {
 		return nil, err
 	}
 	env = env.Complete()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Source{
 		name: name, config: c, log: env.Log.With("source", name), clock: env.Clock, stop: cancel,
+		connector: connector, cluster: newCluster(connector), transport: connector.Transport(ctx),
 		partitions: make(map[pipeline.Partition]*sources.PartitionStats),
 	}
-	s.transport = &kafka.Transport{
-		ClientID: c.ClientID, DialTimeout: c.RequestTimeout, MetadataTopics: c.Topics, Context: ctx,
-		// How soon a new leader, or a topic that is waited for, is noticed.
-		MetadataTTL: 2 * time.Second,
+	s.transport.MetadataTopics = c.Topics
+	if len(c.Topics) == 0 {
+		s.transport.MetadataTTL = time.Minute // it asks for all topics there are
 	}
 	s.client = &kafka.Client{Addr: kafka.TCP(c.Brokers...), Transport: s.transport}
 	s.health = health{log: s.log, failing: make(map[string]bool)}
@@ -66,116 +75,19 @@ func (s *Source) Name() string { return s.name }
 // Emit, or with a sentence: a topic or an offset that is not there and that
 // the configuration gives no way around, or a refusal of the brokers.
 func (s *Source) Run(ctx context.Context, from sources.Positions, out sources.Emit) error {
-	parts, err := s.assign(ctx)
-	if err != nil {
-		return err
-	}
+	defer s.cluster.close()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, p := range parts {
-		s.note(p, 0, -1)
-		group.Go(func() error {
-			next, resumed := from[p]
-			f := &fetcher{s: s, part: p, out: out, next: next, placed: resumed}
-			return f.run(ctx)
+	group.Go(func() error {
+		return s.discover(ctx, func(part pipeline.Partition, late bool) {
+			at := start{offset: -1, late: late}
+			if offset, ok := from[part]; ok {
+				at.offset, at.resumed = offset, true
+			}
+			f := s.newFetcher(part, at, out)
+			group.Go(func() error { return f.run(ctx) })
 		})
-	}
+	})
 	return group.Wait()
-}
-
-// assign returns the partitions to read, sorted, once the brokers and, if so
-// configured, the topics are there.
-func (s *Source) assign(ctx context.Context) ([]pipeline.Partition, error) {
-	for wait := s.newBackoff(); ; {
-		parts, missing, err := s.lookUp(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case refused(err):
-			return nil, s.explain(err)
-		case err != nil:
-			s.health.failed("metadata", s.explain(err))
-		case missing != "" && s.config.MissingTopic == "fail":
-			return nil, fmt.Errorf("kafka: topic %q does not exist at %s; create it or set missing_topic: wait",
-				missing, strings.Join(s.config.Brokers, ", "))
-		case missing != "":
-			s.health.failed("metadata", fmt.Errorf("kafka: topic %q does not exist yet; waiting for it", missing))
-		case len(parts) == 0:
-			return nil, fmt.Errorf("kafka: none of the partitions of %s is for this process; look at partitions and share",
-				strings.Join(s.config.Topics, ", "))
-		default:
-			s.health.well("metadata")
-			return parts, nil
-		}
-		if err := wait.next(ctx); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// lookUp asks which partitions there are, and names a topic that is missing.
-func (s *Source) lookUp(ctx context.Context) (parts []pipeline.Partition, missing string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.config.RequestTimeout)
-	defer cancel()
-	meta, err := s.client.Metadata(ctx, &kafka.MetadataRequest{Topics: s.config.Topics})
-	if err != nil {
-		return nil, "", err
-	}
-	found := make(map[string]bool)
-	for _, t := range meta.Topics {
-		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
-			continue
-		}
-		if t.Error != nil {
-			return nil, "", fmt.Errorf("topic %q: %w", t.Name, t.Error)
-		}
-		found[t.Name] = true
-		for _, p := range t.Partitions {
-			if s.mine(int32(p.ID)) {
-				parts = append(parts, pipeline.Partition{Source: s.name, Topic: t.Name, ID: int32(p.ID)})
-			}
-		}
-	}
-	for _, topic := range s.config.Topics {
-		if !found[topic] {
-			return nil, topic, nil
-		}
-	}
-	slices.SortFunc(parts, comparePartitions)
-	return slices.Compact(parts), "", nil
-}
-
-func (s *Source) mine(id int32) bool {
-	if len(s.config.Partitions) > 0 && !slices.Contains(s.config.Partitions, id) {
-		return false
-	}
-	return s.config.Share.Count == 0 || id%s.config.Share.Count == s.config.Share.Ordinal
-}
-
-// Commit implements sources.Source. Without a group it does nothing.
-func (s *Source) Commit(ctx context.Context, next sources.Positions) error {
-	if s.config.Group == "" || len(next) == 0 {
-		return nil
-	}
-	topics := make(map[string][]kafka.OffsetCommit)
-	for p, offset := range next {
-		topics[p.Topic] = append(topics[p.Topic], kafka.OffsetCommit{Partition: int(p.ID), Offset: offset})
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.RequestTimeout)
-	defer cancel()
-	res, err := s.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: s.config.Group, GenerationID: -1, Topics: topics})
-	if err != nil {
-		return fmt.Errorf("kafka: offsets of group %q are not committed: %w", s.config.Group, err)
-	}
-	var failed []error
-	for topic, parts := range res.Topics {
-		for _, p := range parts {
-			if p.Error != nil {
-				failed = append(failed, fmt.Errorf("kafka: topic %q, partition %d: the offset of group %q is not committed: %w",
-					topic, p.Partition, s.config.Group, p.Error))
-			}
-		}
-	}
-	return errors.Join(failed...)
 }
 
 // Close implements sources.Source.
@@ -185,7 +97,9 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// Stats implements sources.Source.
+// Stats implements sources.Source. A partition's Next is -1 until it is known
+// where reading begins. With read_committed, HighWatermark is the last stable
+// offset: what an open transaction holds back cannot be read, and is no lag.
 func (s *Source) Stats() sources.Stats {
 	st := sources.Stats{
 		Records: s.records.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(),
@@ -214,4 +128,19 @@ func (s *Source) note(part pipeline.Partition, next, high int64) {
 		s.partitions[part] = p
 	}
 	p.Next, p.HighWatermark = next, high
+}
+
+// knows tells whether a partition is being read.
+func (s *Source) knows(part pipeline.Partition) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.partitions[part] != nil
+}
+
+// forget drops a partition that is gone, so that it is read again should it come back.
+func (s *Source) forget(part pipeline.Partition) {
+	s.health.forget(part.String())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.partitions, part)
 }
