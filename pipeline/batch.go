@@ -45,6 +45,8 @@ type Batch struct {
 	Steps []ClockStep
 	Arena KeptArena
 	Stats BatchStats
+	// Dead are the records and lines that came to nothing and are to be kept.
+	Dead []DeadLetter
 }
 
 // BatchStats counts what happened to a batch's lines.

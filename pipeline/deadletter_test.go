@@ -1,6 +1,9 @@
 package pipeline
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -36,5 +39,75 @@ func TestADeadLetterOwnsAtMostSoManyBytes(t *testing.T) {
 	}
 	if string(l.Value) != "a line" || l.Position.Line != 2 || l.Size != 6 {
 		t.Errorf("got %+v", l)
+	}
+}
+
+// deadWorker makes a dead letter of every record.
+type deadWorker struct{}
+
+func (deadWorker) Work(b *Batch, _ *Turn) {
+	for i := range b.Records.Records {
+		b.Dead = append(b.Dead, DeadRecord(DeadUndecodable, "", b.Records.Partition, &b.Records.Records[i], 100))
+	}
+}
+
+func TestDeadLettersComeOutInTheOrderOfTheirRecords(t *testing.T) {
+	var got, want []string
+	g, err := NewGraph(Options{
+		Workers: 3, Shards: 2, BatchRecords: 2, Poison: true,
+		NewWorker: func() Worker { return deadWorker{} },
+		NewShard:  func(int) Shard { return &toyShard{make(map[string]int32), 3} },
+		Alerter:   toyAlerter{},
+		Deliver: func(_ context.Context, out *Outcome) error {
+			for _, d := range out.Dead {
+				got = append(got, fmt.Sprintf("%d=%s", d.Position.Offset, d.Value))
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 1)
+	go func() { errs <- g.Run(t.Context()) }()
+	for i := range int64(100) {
+		value := fmt.Appendf(nil, "value %d", i)
+		want = append(want, fmt.Sprintf("%d=%s", i, value))
+		rb := &RecordBatch{Records: []Record{{Value: value, Offset: i}}, Release: func() { clear(value) }}
+		if err := g.Emit(t.Context(), rb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Close()
+	if err := <-errs; err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestADeadLetterWaitsForNoOtherPartition: a barrier's positions are behind
+// lines that wait to be merged, which are state; dead letters are none.
+func TestADeadLetterWaitsForNoOtherPartition(t *testing.T) {
+	m := newMerger(MergeOptions{}, Options{BatchRecords: 10, Shards: 1})
+	g := &Graph{opts: Options{Shards: 1}}
+	a, b := Partition{Topic: "t", ID: 0}, Partition{Topic: "t", ID: 1}
+	m.expected = []Partition{a, b}
+	m.meet()
+	clock := time.Unix(100, 0)
+	m.add(&flight{
+		Batch: Batch{
+			Records: &RecordBatch{Partition: a}, Steps: []ClockStep{{Line: 0, Clock: clock}},
+			Dead: []DeadLetter{{Reason: "1"}, {Reason: "2"}},
+		},
+		ticket: &ticket{clock: clock},
+	})
+	f := m.next(g)
+	if f == nil || len(f.Dead) != 2 || f.Dead[1].Reason != "2" || len(f.through) != 0 || len(f.Steps) != 0 {
+		t.Fatalf("got %+v, want the dead letters and nothing else", f)
+	}
+	if f := m.next(g); f != nil {
+		t.Errorf("and then %+v", f)
 	}
 }

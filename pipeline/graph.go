@@ -16,7 +16,7 @@ import (
 // Worker runs the stateless part of the graph on one batch at a time: decode,
 // parse, enrich and match. Each worker goroutine has its own.
 type Worker interface {
-	// Work reads b.Records and fills b.Pours, b.Steps and b.Stats. It calls
+	// Work reads b.Records and fills b.Pours, b.Steps, b.Stats and b.Dead. It calls
 	// turn.Wait before it touches what belongs to the partition (its stashes).
 	Work(b *Batch, turn *Turn)
 }
@@ -81,6 +81,9 @@ type Outcome struct {
 	// included, sorted by (cause, depth, scenario, ordinal, key).
 	Alerts []*RuntimeAlert
 	Stats  BatchStats
+	// Dead are records and lines for the dead letters, in order. They are out
+	// before a barrier whose positions are behind them.
+	Dead []DeadLetter
 	// Clock is the partition's clock after the batch.
 	Clock time.Time
 	// Barrier, when set, is a barrier of Checkpoint: all outcomes before belong
@@ -445,6 +448,6 @@ func (g *Graph) recycle(f *flight) {
 	}
 	clear(f.pending)
 	f.pending = f.pending[:0]
-	f.Stats = BatchStats{}
+	f.Stats, f.Dead = BatchStats{}, nil // Outcome may keep Dead
 	g.pool.Put(f)
 }

@@ -39,7 +39,8 @@ type merger struct {
 	clock     time.Time // of what was merged
 	lanes     []*mergeLane
 	byName    map[Partition]*mergeLane
-	finished  []*flight // batches whose lines are all merged, to be attached
+	finished  []*flight    // batches whose lines are all merged, to be attached
+	dead      []DeadLetter // of batches that came, to be attached
 	records   RecordBatch
 	saved     savedLines
 	bounds    map[Partition]time.Time // clocks out of a checkpoint
@@ -129,6 +130,7 @@ func (m *merger) add(f *flight) {
 		l.clock = f.before
 	}
 	l.queue = append(l.queue, f)
+	m.dead = append(m.dead, f.Dead...)
 	m.finish(l)
 }
 
@@ -242,7 +244,7 @@ func (m *merger) next(g *Graph) *flight {
 		}
 		m.take(f, l, h, int32(n))
 	}
-	if len(m.finished) > 0 {
+	if len(m.finished) > 0 || len(m.dead) > 0 {
 		if f == nil {
 			f = m.newFlight(g)
 		}
@@ -293,8 +295,10 @@ func (m *merger) take(f *flight, l *mergeLane, h head, n int32) {
 }
 
 // attach ends batches with the merged one that holds their last line: what
-// they hold lives until that is through.
+// they hold lives until that is through. Dead letters wait for no other
+// partition, since a barrier's positions are behind lines that still wait.
 func (m *merger) attach(f *flight) {
+	f.Dead, m.dead = m.dead, nil
 	for _, done := range m.finished {
 		f.Stats.Add(&done.Stats)
 		if done.share != nil {

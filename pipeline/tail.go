@@ -77,7 +77,7 @@ func (g *Graph) finish(ctx context.Context, lane *alertLane, f *flight) error {
 	}
 	out := &Outcome{
 		Partition: f.Records.Partition, Through: f.through, Clock: f.clock,
-		Alerts: lane.run(ctx, f),
+		Alerts: lane.run(ctx, f), Dead: f.Dead,
 	}
 	out.Stats = f.Stats
 	lane.encoder.encode(encodeAtOnce/4 + 4*len(f.shardPours[g.opts.Shards]))

@@ -98,11 +98,12 @@ func kindOf(t reflect.Type) string {
 func TestEveryKeyIsDocumented(t *testing.T) {
 	config := app.Default()
 	want := map[string][]string{
-		"Pipeline's file": append(described(config), "sources: list of mappings, ", "sinks: list of mappings, "),
+		"Pipeline's file": append(described(config), "sources: list of mappings, ", "sinks: list of mappings, ", "dead_letters: mapping, "),
 		"rules":           described(config.Rules),
 		"pipeline":        described(config.Pipeline),
 		"state":           described(config.State),
 		"outbox":          described(config.Outbox),
+		"dead_letters":    append(described(app.DefaultDeadLetters()), "kafka: mapping, ", "file: mapping, "),
 		"simulation":      described(config.Simulation),
 		"profiles":        described(decide.Profile{}),
 		"decisions":       described(decide.Template{}),
@@ -117,6 +118,9 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	}
 	for _, k := range sinks.Kinds() {
 		want["sink "+k.Type] = described(k.Default)
+	}
+	for _, k := range sinks.DeadLettersKinds() {
+		want["dead letters in "+k.Type] = described(k.Default)
 	}
 	got := tables(readPage(t))
 	for heading, rows := range want {

@@ -112,6 +112,18 @@ func (r *Registry[E, T]) New(node ast.Node, env E) (t T, err error) {
 	return e.make(name, rest, env)
 }
 
+// Make makes a component of a kind out of a mapping that holds the kind's keys
+// alone. It is for places of a configuration where the kind is told otherwise.
+func (r *Registry[E, T]) Make(kind, name string, node ast.Node, env E) (t T, err error) {
+	r.mu.Lock()
+	e, known := r.kinds[kind]
+	r.mu.Unlock()
+	if !known {
+		return t, errorAt(node, fmt.Sprintf("there is no %s of type %q; known are %s", r.Noun, kind, strings.Join(r.Types(), ", ")), "")
+	}
+	return e.make(name, node, env)
+}
+
 // Types returns the names of the kinds, sorted.
 func (r *Registry[E, T]) Types() []string {
 	r.mu.Lock()

@@ -93,4 +93,12 @@ func init() {
 			return New(name, full, env)
 		},
 	})
+	sinks.RegisterDeadLetters(sinks.DeadLettersKind[DeadConfig]{
+		Type:        "file",
+		Summary:     "Dead letters as JSON lines, appended to a file.",
+		Description: "The file is reopened on SIGHUP. Bytes that are no text are in base64, under `value_base64` in place of `value`.",
+		Example:     "path: dead.jsonl\n",
+		Default:     DefaultDead,
+		New:         func(_ string, c DeadConfig, env sinks.Env) (sinks.DeadLetters, error) { return NewDeadLetters(c, env) },
+	})
 }

@@ -87,6 +87,20 @@ func (s *Sink) Alerts(_ context.Context, alerts []pipeline.Alert) error {
 	return nil
 }
 
+// writeLines writes what fill puts into the buffer, as one write.
+func (s *Sink) writeLines(fill func(*bytes.Buffer) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buf.Reset()
+	if err := fill(&s.buf); err != nil {
+		return fmt.Errorf("sink %s: %w", s.name, err)
+	}
+	if err := s.write(); err != nil {
+		return fmt.Errorf("sink %s: %w", s.name, err)
+	}
+	return nil
+}
+
 // render fills the buffer with the batch's lines. An alert that has no JSON is rejected.
 func (s *Sink) render(alerts []pipeline.Alert) (rejected *sinks.RejectedError) {
 	s.buf.Reset()

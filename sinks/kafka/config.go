@@ -95,4 +95,12 @@ func init() {
 		Default:     Default,
 		New:         func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
 	})
+	sinks.RegisterDeadLetters(sinks.DeadLettersKind[RawConfig]{
+		Type:        "kafka",
+		Summary:     "Dead letters as records of a Kafka topic.",
+		Description: "Key, value and headers are the record's own; headers whose names begin with `sluice-dead-` say where it came from and why.",
+		Example:     "brokers: [localhost:9092]\ntopic: dead-letters\n",
+		Default:     DefaultRaw,
+		New:         func(_ string, c RawConfig, env sinks.Env) (sinks.DeadLetters, error) { return NewDeadLetters(c, env) },
+	})
 }

@@ -32,6 +32,7 @@ type ran struct {
 	alerts []string // scenario and source of each
 	stats  pipeline.BatchStats
 	clock  time.Time
+	dead   []pipeline.DeadLetter
 }
 
 // feed runs records through the starter rules, each record in a batch of its own.
@@ -43,11 +44,13 @@ func feed(t *testing.T, eng *engine.Engine, records []pipeline.Record) ran {
 	g, err := eng.Graph(engine.GraphOptions{
 		Workers: 2, Shards: 2, Poison: true, Decode: map[string]decode.Config{"test": decoding},
 		Lost: func(err error) { t.Error(err) },
+		Dead: engine.DeadOptions{Undecodable: true, Unparsed: true, Bytes: 64},
 		Deliver: func(_ context.Context, o *pipeline.Outcome) error {
 			for _, ra := range o.Alerts {
 				out.alerts = append(out.alerts, ra.Alert.Scenario+" "+ra.Alert.GetValue())
 			}
 			out.stats.Add(&o.Stats)
+			out.dead = append(out.dead, o.Dead...)
 			if o.Clock.After(out.clock) {
 				out.clock = o.Clock
 			}
@@ -111,10 +114,35 @@ func TestBadRecordsStopNothingElse(t *testing.T) {
 				if got.stats.Undecodable != 0 {
 					t.Errorf("the record was not decoded: %v", got.stats.Errors)
 				}
+			} else if d := got.dead; len(d) != 1 || d[0].Kind != pipeline.DeadUndecodable || d[0].Reason != tc.reason ||
+				d[0].Position.Offset != 100 || string(d[0].Value) != tc.record[:min(len(tc.record), 64)] || d[0].Size != len(tc.record) {
+				t.Errorf("dead letters %+v, want the record", d)
 			} else if got.stats.Undecodable != 1 || got.stats.Errors[tc.reason] != 1 {
 				t.Errorf("%d undecodable, by reason %v; want 1 %q", got.stats.Undecodable, got.stats.Errors, tc.reason)
 			}
 		})
+	}
+}
+
+// TestUnparsedLinesAreKeptOneByOne: a record of several envelopes gives a dead
+// letter for each line that no parser takes, and one for what cannot be decoded.
+func TestUnparsedLinesAreKeptOneByOne(t *testing.T) {
+	at := time.Date(2024, time.March, 3, 10, 0, 0, 0, time.UTC)
+	good := string(attack(0, "192.0.2.1", at)[0].Value)
+	got := feed(t, starter(t, "sluice/linux"), []pipeline.Record{{
+		Value: []byte(`{"message":"one"}` + good + `{"message":"two"}{"note":"no message"}`), Key: []byte("key"), Offset: 7, Time: at,
+	}})
+	var text []string
+	for _, d := range got.dead {
+		text = append(text, fmt.Sprintf("%s %s@%d.%d %s %q %s", d.Kind, d.Position.Partition, d.Position.Offset, d.Position.Line, d.Reason, d.Value, d.Key))
+	}
+	want := []string{
+		`unparsed test/logs/0@7.0 no parser takes the line "one" key`,
+		`unparsed test/logs/0@7.2 no parser takes the line "two" key`,
+		`undecodable test/logs/0@7.-1 no_message "{\"message\":\"one\"}`,
+	}
+	if len(text) != 3 || text[0] != want[0] || text[1] != want[1] || !strings.HasPrefix(text[2], want[2]) {
+		t.Errorf("got %s", strings.Join(text, "\n"))
 	}
 }
 

@@ -23,12 +23,21 @@ type GraphOptions struct {
 	Observer func() parse.Observer
 	// Lost, when set, is told why an overflow made no alert. Any goroutine calls it.
 	Lost func(err error)
+	// Dead says which records and lines are handed on as dead letters.
+	Dead DeadOptions
 	// Gauges, when set, follows what the graph holds.
 	Gauges *Gauges
 	// Poison overwrites recycled batches: for tests.
 	Poison bool
 	// Deliver gets every batch's outcome, in order.
 	Deliver func(ctx context.Context, out *pipeline.Outcome) error
+}
+
+// DeadOptions say what is kept of records and lines that come to nothing.
+type DeadOptions struct {
+	Undecodable, Unparsed bool
+	// Bytes bounds one of them.
+	Bytes int
 }
 
 // Graph makes a graph. Every call makes one with empty buckets and stashes.
@@ -52,7 +61,7 @@ func (e *Engine) Graph(o GraphOptions) (*pipeline.Graph, error) {
 	if o.Gauges == nil {
 		o.Gauges = &Gauges{}
 	}
-	r := &running{engine: e, decoders: decoders, raw: raw, stashes: make(map[pipeline.Partition]*parse.Stashes)}
+	r := &running{engine: e, decoders: decoders, raw: raw, dead: o.Dead, stashes: make(map[pipeline.Partition]*parse.Stashes)}
 	return pipeline.NewGraph(pipeline.Options{
 		Workers: o.Workers, Shards: o.Shards, BatchRecords: o.BatchRecords,
 		QueueBatches: o.QueueBatches, LookUps: o.LookUps, Poison: o.Poison,

@@ -16,6 +16,7 @@ type running struct {
 	engine   *Engine
 	decoders map[string]*decode.Decoder
 	raw      *decode.Decoder
+	dead     DeadOptions
 
 	mu      sync.Mutex
 	stashes map[pipeline.Partition]*parse.Stashes
@@ -116,6 +117,9 @@ func (w *worker) Work(b *pipeline.Batch, turn *pipeline.Turn) {
 		if err := r.Err(); err != nil {
 			b.Stats.Undecodable++
 			b.Stats.CountError(string(err.Reason))
+			if w.dead.Undecodable {
+				b.Dead = append(b.Dead, pipeline.DeadRecord(pipeline.DeadUndecodable, string(err.Reason), b.Records.Partition, rec, w.dead.Bytes))
+			}
 		}
 	}
 	w.event.Reset() // nothing of the batch stays behind
@@ -154,9 +158,18 @@ func (w *worker) line(rec *pipeline.Record, l *decode.Line, index int32) {
 		b.Stats.Whitelisted++
 	case parse.Unparsed:
 		b.Stats.Unparsed++
+		w.unparsed(rec, l, "no parser takes the line")
 	default:
 		b.Stats.Unparsed++
 		b.Stats.CountError(w.parser.AbortReason())
+		w.unparsed(rec, l, w.parser.AbortReason())
+	}
+}
+
+// unparsed keeps a line for the dead letters, if they are to have it.
+func (w *worker) unparsed(rec *pipeline.Record, l *decode.Line, reason string) {
+	if w.dead.Unparsed {
+		w.batch.Dead = append(w.batch.Dead, pipeline.DeadLine(pipeline.DeadUnparsed, reason, w.event.Position, l.Text, rec, w.dead.Bytes))
 	}
 }
 

@@ -40,6 +40,7 @@ type Config struct {
 	Profiles []decide.Profile `yaml:"profiles"`
 
 	sources, sinks []ast.Node
+	deadLetters    DeadLettersConfig
 	file           string
 }
 
@@ -177,7 +178,7 @@ func read(data []byte) (*Config, error) {
 	if node == nil {
 		return nil, errors.New("the file is empty; see configs/demo.yaml for an example")
 	}
-	taken, rest, err := component.Take(node, "sources", "sinks")
+	taken, rest, err := component.Take(node, "sources", "sinks", "dead_letters")
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +190,9 @@ func read(data []byte) (*Config, error) {
 		return nil, err
 	}
 	if c.sinks, err = list(taken["sinks"], "sinks"); err != nil {
+		return nil, err
+	}
+	if c.deadLetters, err = readDeadLetters(taken["dead_letters"]); err != nil {
 		return nil, err
 	}
 	return &c, nil

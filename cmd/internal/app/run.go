@@ -33,6 +33,7 @@ type Pipeline struct {
 	sinks   []sinks.Sink
 	targets []outbox.Target // the sinks, with what to do when too much waits for one
 	direct  *outbox.Direct
+	dead    sinks.DeadLetters // nil when there is no place for them
 	decode  map[string]decode.Config
 	graph   *pipeline.Graph
 
@@ -81,7 +82,10 @@ func New(c *Config, env Env) (*Pipeline, error) {
 			return nil, errors.Join(inFile(c.file, err), p.Close())
 		}
 	}
-	if p.direct, err = outbox.NewDirect(outbox.Options{Sinks: p.targets, Logger: env.Log, Clock: env.Clock}); err != nil {
+	if err := p.addDeadLetters(env); err != nil {
+		return nil, errors.Join(inFile(c.file, err), p.Close())
+	}
+	if p.direct, err = outbox.NewDirect(p.outboxOptions(env)); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", c.file, err), p.Close())
 	}
 	if err := p.checkNotifications(); err != nil {
@@ -90,6 +94,7 @@ func New(c *Config, env Env) (*Pipeline, error) {
 	p.graph, err = p.engine.Graph(engine.GraphOptions{
 		Workers: goroutines(c.Pipeline.Workers), Shards: goroutines(c.Pipeline.Shards),
 		BatchRecords: c.Pipeline.BatchRecords, Decode: p.decode, Gauges: &p.gauges,
+		Dead: c.deadLetters.options(),
 		Lost: func(err error) {
 			p.stats.lost.Add(1)
 			p.log.Warn("an overflow made no alert", "error", err)
@@ -100,6 +105,15 @@ func New(c *Config, env Env) (*Pipeline, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// outboxOptions say where alerts and dead letters go.
+func (p *Pipeline) outboxOptions(env Env) outbox.Options {
+	o := &p.config.Outbox
+	return outbox.Options{
+		Sinks: p.targets, DeadLetters: p.dead, DeadOnFull: p.config.deadLetters.OnFull,
+		Quota: int64(o.Quota), Batch: o.BatchAlerts, Logger: env.Log, Clock: env.Clock,
+	}
 }
 
 func (p *Pipeline) addSource(node ast.Node, env Env) error {
@@ -159,6 +173,9 @@ func (p *Pipeline) Close() error {
 	}
 	for _, s := range p.sinks {
 		errs = append(errs, s.Close())
+	}
+	if p.dead != nil {
+		errs = append(errs, p.dead.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -264,7 +281,8 @@ func (p *Pipeline) commit(ctx context.Context) error {
 
 // deliver takes one batch's alerts through the profiles to the sinks.
 func (p *Pipeline) deliver(ctx context.Context, out *pipeline.Outcome) error {
-	if items := p.decideAll(out); len(items) > 0 {
+	items := append(deadItems(out.Dead), p.decideAll(out)...)
+	if len(items) > 0 {
 		if err := p.direct.Deliver(ctx, items); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"sluice/sinks"
+	"sluice/sinks/outbox"
 )
 
 // NewLog returns the logger of a command: text on w.
@@ -83,15 +84,21 @@ func (p *Pipeline) reopenOnSignal(ctx context.Context) {
 
 func (p *Pipeline) reopen() {
 	for _, s := range p.sinks {
-		r, ok := s.(sinks.Reopener)
-		if !ok {
-			continue
-		}
-		if err := r.Reopen(); err != nil {
-			p.log.Error("a sink's file could not be opened again", "sink", s.Name(), "error", err)
-		} else {
-			p.log.Info("opened the sink's file again", "sink", s.Name())
-		}
+		p.reopenOne(s.Name(), s)
+	}
+	p.reopenOne(outbox.DeadLettersName, p.dead)
+}
+
+// reopenOne opens a sink's file again, if it has one.
+func (p *Pipeline) reopenOne(name string, sink any) {
+	r, ok := sink.(sinks.Reopener)
+	if !ok {
+		return
+	}
+	if err := r.Reopen(); err != nil {
+		p.log.Error("a sink's file could not be opened again", "sink", name, "error", err)
+	} else {
+		p.log.Info("opened the sink's file again", "sink", name)
 	}
 }
 
