@@ -89,8 +89,8 @@ func (s *Shard) free(most int) {
 	}
 	for ; most > 0 && len(p.holes) > 0 && limit.after(p.holes[0].at); most-- {
 		end := heap.Pop(&p.holes).(holeEnd)
-		if h := s.holes[end.key]; h == (hole{end.at, s.cur}) {
-			delete(s.holes, end.key)
+		if h := s.holes[end.key]; h.until == end.at && h.part == s.cur {
+			s.disarm(end.key, h)
 		}
 	}
 }

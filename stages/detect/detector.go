@@ -101,7 +101,11 @@ type queueProgram struct {
 type Detector struct {
 	opts Options
 	docs []document
+	ids  []pipeline.ScenarioID
 }
+
+// ScenarioIDs are the scenarios as a KeptCoder wants to know them.
+func (d *Detector) ScenarioIDs() []pipeline.ScenarioID { return d.ids }
 
 // Compile compiles the documents; pours name them by their index. A document
 // that is at fault is reported with its place and left out: its pours are
@@ -119,6 +123,7 @@ func Compile(scenarios []*rules.Scenario, c *expression.Compiler, o Options) (*D
 	order := make(map[identity]int32)
 	var errs []error
 	for i, sc := range scenarios {
+		d.ids = append(d.ids, pipeline.ScenarioID{Name: sc.Name, Filter: sc.Filter.Value, Hash: sc.Hash})
 		compiler := docCompiler{scenario: sc, compiler: c}
 		d.docs[i] = compiler.compile(o)
 		d.docs[i].broken = len(compiler.errs) > 0

@@ -59,7 +59,7 @@ func (s *Shard) overflow(b *bucket, cause pipeline.Position, line int32, at inst
 		return
 	}
 	if doc.blackhole > 0 {
-		s.arm(holeKey{b.doc, o.Key}, hole{at.add(doc.blackhole), s.cur})
+		s.arm(holeKey{b.doc, o.Key}, at.add(doc.blackhole))
 	}
 	o.Ordinal = s.ordinal(b.doc, o.Key, cause)
 	s.stats.Overflows++
@@ -85,11 +85,23 @@ func (s *Shard) passes(b *bucket, doc *document, o *pipeline.Overflow) bool {
 	return ok || err != nil
 }
 
-// arm begins a blackhole.
-func (s *Shard) arm(key holeKey, h hole) {
+// arm begins a blackhole, or puts off the end of one.
+func (s *Shard) arm(key holeKey, until instant) {
+	h := hole{until: until, part: s.cur, sum: s.holes[key].sum}
+	if s.saving != nil {
+		h.sum = s.saveHole(key, h)
+	}
 	s.holes[key] = h
 	if s.opts.Free {
 		heap.Push(&s.parts[h.part].holes, holeEnd{h.until, key})
+	}
+}
+
+// disarm forgets a blackhole.
+func (s *Shard) disarm(key holeKey, h hole) {
+	delete(s.holes, key)
+	if s.saving != nil {
+		s.saving.now.Delete(s.saving.holeKey(key), h.sum)
 	}
 }
 

@@ -52,7 +52,7 @@ func (s *Shard) pour(p *pipeline.Pour) {
 func (s *Shard) fill(r ref, p, from *pipeline.Pour, now instant) {
 	b := s.slab.at(r)
 	doc := &s.docs[b.doc]
-	if doc.distinct && !s.isNew(b, from.Distinct) {
+	if doc.distinct && b.more().distinct.has(from.Distinct) {
 		s.stats.Duplicates++
 		return
 	}
@@ -60,6 +60,10 @@ func (s *Shard) fill(r ref, p, from *pipeline.Pour, now instant) {
 		s.stats.Canceled++
 		s.remove(r)
 		return
+	}
+	s.touch(r, b)
+	if doc.distinct {
+		s.remember(b, from.Distinct)
 	}
 	s.stats.Poured++
 	b.count++
@@ -126,6 +130,7 @@ func (s *Shard) create(doc *document, p *pipeline.Pour) ref {
 func (s *Shard) remove(r ref) {
 	b := s.slab.at(r)
 	s.unwatch(r, b)
+	s.unsave(b)
 	delete(s.index, bucketKey{b.group, b.key})
 	s.slab.release(r)
 }
@@ -148,18 +153,14 @@ func (s *Shard) asSeenBy(doc int32, p *pipeline.Pour) *pipeline.Pour {
 	return p
 }
 
-// isNew tells whether a bucket sees a distinct value for the first time, and remembers it.
-func (s *Shard) isNew(b *bucket, value string) bool {
-	set := &b.more().distinct
-	if set.has(value) {
-		return false
-	}
+// remember adds a value to the distinct ones of a bucket, if there is room.
+func (s *Shard) remember(b *bucket, value string) {
+	set := &b.extra.distinct
 	if len(set.values) < s.lim.MaxDistinct {
 		set.add(value)
 	} else {
 		s.stats.DistinctFull++
 	}
-	return true
 }
 
 // own returns a copy of an event that outlives the batch. The buckets that

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -132,70 +133,16 @@ func (b *bench) run(t testing.TB, script []scriptLine, c cutting) ([]pipeline.Ov
 			shards[i].looks = c.looks
 		}
 	}
-	var (
-		arena  pipeline.KeptArena
-		ev     = pipeline.NewEvent(b.schema)
-		clocks = map[int32]time.Time{}
-		all    []pipeline.Overflow
-	)
+	f := b.newFeeder()
+	var all []pipeline.Overflow
 	for from := 0; from < len(script); {
 		size := c.batch
 		if size == 0 {
 			size = 1 + r.IntN(20)
 		}
-		to := from
-		partition := pipeline.Partition{Source: "test", Topic: "log", ID: script[from].part}
-		var (
-			steps []pipeline.ClockStep
-			pours = make([][]*pipeline.Pour, len(shards))
-		)
-		for to < len(script) && to-from < size && script[to].part == script[from].part {
-			l := &script[to]
-			line := int32(to - from)
-			position := pipeline.Position{Partition: partition, Offset: int64(to)}
-			now := origin.Add(l.at)
-			if now.After(clocks[l.part]) {
-				clocks[l.part] = now
-				steps = append(steps, pipeline.ClockStep{Line: line, Position: position, Clock: now})
-			}
-			if len(l.pours) > 0 {
-				ev.Reset()
-				ev.Time, ev.Received, ev.Position = now, now, position
-				ev.SetField(pipeline.Meta, "line", strconv.Itoa(to))
-				for k, v := range l.meta {
-					ev.SetField(pipeline.Meta, k, v)
-				}
-				kept := arena.Keep(ev, b.keep)
-				for _, p := range l.pours {
-					p.Line, p.Event = line, kept
-					p.Key, p.Distinct, p.Scope = arena.Copy(p.Key), arena.Copy(p.Distinct), arena.Copy(p.Scope)
-					h := fnv.New32a()
-					fmt.Fprint(h, b.detector.docs[p.Scenario].group, p.Key)
-					shard := h.Sum32() % uint32(len(shards))
-					pours[shard] = append(pours[shard], &p)
-				}
-			}
-			to++
-		}
-		for i, s := range shards {
-			all = s.Apply(partition, steps, pours[i], all)
-		}
-		arena.Poison()
-		arena.Reset()
-		from = to
+		from, all = f.feed(script, from, size, shards, all)
 	}
-	slices.SortStableFunc(all, func(a, b pipeline.Overflow) int {
-		if a.Cause.Offset != b.Cause.Offset {
-			return int(a.Cause.Offset - b.Cause.Offset)
-		}
-		if a.Scenario != b.Scenario {
-			return int(a.Scenario - b.Scenario)
-		}
-		if a.Ordinal != b.Ordinal {
-			return int(a.Ordinal - b.Ordinal)
-		}
-		return strings.Compare(a.Key, b.Key)
-	})
+	sortOverflows(all)
 	var (
 		state State
 		stats Stats
@@ -208,6 +155,78 @@ func (b *bench) run(t testing.TB, script []scriptLine, c cutting) ([]pipeline.Ov
 	}
 	state.sort()
 	return all, state, stats
+}
+
+// feeder makes batches of a script's lines on one arena, which is overwritten after each.
+type feeder struct {
+	*bench
+	arena  pipeline.KeptArena
+	ev     *pipeline.Event
+	clocks map[int32]time.Duration
+}
+
+func (b *bench) newFeeder() *feeder {
+	return &feeder{bench: b, ev: pipeline.NewEvent(b.schema), clocks: map[int32]time.Duration{}}
+}
+
+// feed applies a batch of up to size lines of one partition, and returns the
+// line after it and the overflows.
+func (f *feeder) feed(script []scriptLine, from, size int, shards []*Shard, all []pipeline.Overflow) (int, []pipeline.Overflow) {
+	partition := pipeline.Partition{Source: "test", Topic: "log", ID: script[from].part}
+	var (
+		steps []pipeline.ClockStep
+		pours = make([][]*pipeline.Pour, len(shards))
+	)
+	to := from
+	for ; to < len(script) && to-from < size && script[to].part == script[from].part; to++ {
+		l := &script[to]
+		line := int32(to - from)
+		position := pipeline.Position{Partition: partition, Offset: int64(to)}
+		now := origin.Add(l.at)
+		if l.at > f.clocks[l.part] {
+			f.clocks[l.part] = l.at
+			steps = append(steps, pipeline.ClockStep{Line: line, Position: position, Clock: now})
+		}
+		if len(l.pours) == 0 {
+			continue
+		}
+		f.ev.Reset()
+		f.ev.Time, f.ev.Received, f.ev.Position = now, now, position
+		f.ev.SetField(pipeline.Meta, "line", strconv.Itoa(to))
+		for k, v := range l.meta {
+			f.ev.SetField(pipeline.Meta, k, v)
+		}
+		kept := f.arena.Keep(f.ev, f.keep)
+		for _, p := range l.pours {
+			p.Line, p.Event = line, kept
+			p.Key, p.Distinct, p.Scope = f.arena.Copy(p.Key), f.arena.Copy(p.Distinct), f.arena.Copy(p.Scope)
+			shard := f.route(p.Scenario, p.Key) % uint32(len(shards))
+			pours[shard] = append(pours[shard], &p)
+		}
+	}
+	for i, s := range shards {
+		all = s.Apply(partition, steps, pours[i], all)
+	}
+	f.arena.Poison()
+	f.arena.Reset()
+	return to, all
+}
+
+// route stands in for match.Matcher.Route.
+func (b *bench) route(doc int32, key string) uint32 {
+	h := fnv.New32a()
+	fmt.Fprint(h, b.detector.docs[doc].group, key)
+	return h.Sum32()
+}
+
+// sortOverflows puts overflows into the graph's order.
+func sortOverflows(all []pipeline.Overflow) {
+	slices.SortStableFunc(all, func(a, b pipeline.Overflow) int {
+		return cmp.Or(
+			cmp.Compare(a.Cause.Offset, b.Cause.Offset), cmp.Compare(a.Scenario, b.Scenario),
+			cmp.Compare(a.Ordinal, b.Ordinal), cmp.Compare(a.Key, b.Key),
+		)
+	})
 }
 
 // describe renders an overflow: the causing line, document and key, the

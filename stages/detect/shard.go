@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sluice/pipeline"
+	"sluice/pipeline/state"
 	"sluice/stages/expression"
 )
 
@@ -21,6 +22,13 @@ type ShardOptions struct {
 	DatedOnly bool
 	// Processing runs buckets on the time of receipt instead of event time.
 	Processing bool
+
+	// Coder writes the shard's state for the store; nil keeps none, and costs
+	// nothing. Its scenarios are Detector.ScenarioIDs. The shard takes a Clone.
+	Coder *pipeline.KeptCoder
+	// Index is the shard's place among the graph's. Shard 0 writes the
+	// clocks, which all of a graph's shards see alike at a barrier.
+	Index int
 }
 
 // Shard owns the buckets of the keys that are routed to it. One goroutine uses it.
@@ -37,6 +45,8 @@ type Shard struct {
 	parts     []*part
 	partIndex map[pipeline.Partition]int32
 	stats     Stats
+	// saving is what changed and is not yet written; nil without a Coder.
+	saving *saving
 	// looks is freeAtLeast, except in tests.
 	looks int
 
@@ -74,6 +84,11 @@ type part struct {
 	timed   timedHeap
 	wheel   wheel
 	holes   holeHeap
+	// number is the dictionary's; 0 until it is asked for.
+	number uint32
+	// saved is the clock in the store, sum that of its record.
+	saved savedClock
+	sum   state.Sum
 }
 
 // holeKey names a blackhole: it belongs to a document and a bucket's key.
@@ -86,15 +101,20 @@ type holeKey struct {
 type hole struct {
 	until instant
 	part  int32
+	sum   state.Sum // of its record in the store
 }
 
 // NewShard returns a shard without buckets.
 func (d *Detector) NewShard(o ShardOptions) *Shard {
-	return &Shard{
+	s := &Shard{
 		docs: d.docs, lim: d.opts, opts: o, looks: freeAtLeast,
 		index: make(map[bucketKey]ref), holes: make(map[holeKey]hole),
 		partIndex: make(map[pipeline.Partition]int32), ordinals: make(map[holeKey]int32),
 	}
+	if o.Coder != nil {
+		s.saving = newSaving(o.Coder.Clone())
+	}
+	return s
 }
 
 // Apply applies one partition's pours in their order, which is that of lines,

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"sluice/pipeline"
+	"sluice/pipeline/state"
 )
 
 // bucket counts what poured since its birth. It is a value in its shard's
@@ -26,8 +27,12 @@ type bucket struct {
 	head     int32
 	// part is the partition that fed it last: its clock decides.
 	part int32
+	// dirty says in which lists of changed buckets it is; see checkpoint.go.
+	dirty uint8
 	// timer: when to look at it again; see wheel.go.
 	timer timer
+	// sum is that of its record in the store; 0 when it has none.
+	sum state.Sum
 }
 
 // extra holds the state of the rarer options.
@@ -81,6 +86,9 @@ func (s *slab) at(r ref) *bucket {
 	i := int(r - 1)
 	return &s.chunks[i>>chunkBits].buckets[i&(chunkLen-1)]
 }
+
+// taken tells whether a number may be that of a bucket: its chunk is there.
+func (s *slab) taken(r ref) bool { return s.chunks[int(r-1)>>chunkBits] != nil }
 
 // alloc returns the number of an empty bucket.
 func (s *slab) alloc() ref {

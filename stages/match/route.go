@@ -108,6 +108,12 @@ func notInAddress(b byte) bool {
 	return strings.IndexByte("0123456789abcdefABCDEF.:%", b) < 0
 }
 
+// Route returns the Pour.Route of a document's pours with a key: what decides
+// which shard has the bucket. A document that does not take part has none.
+func (m *Matcher) Route(scenario int32, key string) uint64 {
+	return m.docs[scenario].route.hash(key)
+}
+
 // hash returns Pour.Route: the same in every process and run.
 func (rt *route) hash(key string) uint64 {
 	switch rt.kind {
