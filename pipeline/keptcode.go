@@ -19,21 +19,24 @@ type ScenarioID struct {
 	Hash string
 }
 
+var _ Coder = (*KeptCoder)(nil)
+
 // ErrUnknownScenario says that a record belongs to a scenario that the rules
 // do not have, or no longer define in the same way.
 var ErrUnknownScenario = errors.New("the scenario is not among the rules any more")
 
 // KeptCoder writes kept events, overflows and pours for the state store, and
 // reads them back, also where schema and rules have changed since: fields and
-// scenarios go by numbers of the dictionary. It is for one goroutine; Clone
-// makes one for another.
+// scenarios go by numbers of the dictionary. It is safe for concurrent use;
+// Clone makes a faster one for one goroutine.
 //
 // Every encoding begins with its version. A new field of what is encoded
 // takes a new version, and the old one stays readable: keptcode_test.go
 // reads bytes of all of them.
 type KeptCoder struct {
 	*codeTables
-	// What follows are caches.
+	// What follows are the caches of a clone.
+	caches        bool
 	lastPartition Partition
 	lastNumber    uint32
 	partitions    []Partition // by number
@@ -84,8 +87,8 @@ func NewKeptCoder(schema *Schema, dict *state.Dictionary, scenarios []ScenarioID
 	return &KeptCoder{codeTables: t}
 }
 
-// Clone returns a coder for another goroutine.
-func (c *KeptCoder) Clone() *KeptCoder { return &KeptCoder{codeTables: c.codeTables} }
+// Clone returns a coder for one goroutine, which remembers partitions.
+func (c *KeptCoder) Clone() *KeptCoder { return &KeptCoder{codeTables: c.codeTables, caches: true} }
 
 // Dictionary returns the dictionary that the coder's numbers are of.
 func (c *KeptCoder) Dictionary() *state.Dictionary { return c.dict }
@@ -150,6 +153,9 @@ func fieldOf(name string) (Field, bool) {
 
 // Partition returns the number of a partition.
 func (c *KeptCoder) Partition(p Partition) uint32 {
+	if !c.caches {
+		return PartitionNumber(c.dict, p)
+	}
 	if c.lastNumber == 0 || c.lastPartition != p {
 		c.lastPartition, c.lastNumber = p, PartitionNumber(c.dict, p)
 		c.lastPartition.Source, c.lastPartition.Topic = strings.Clone(p.Source), strings.Clone(p.Topic)
@@ -162,11 +168,14 @@ func (c *KeptCoder) PartitionOf(n uint32) (Partition, error) {
 	if p := at(c.partitions, n, Partition{}); p != (Partition{}) {
 		return p, nil
 	}
-	p, err := PartitionOf(c.dict, n)
-	if err == nil {
+	p, ok := PartitionOf(c.dict, n)
+	if !ok {
+		return p, fmt.Errorf("the state's dictionary has no partition %d", n)
+	}
+	if c.caches {
 		c.partitions = setAt(c.partitions, n, p, Partition{})
 	}
-	return p, err
+	return p, nil
 }
 
 // A kept event begins with its version, in the high half of a byte, and what it has.

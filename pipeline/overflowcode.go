@@ -8,7 +8,7 @@ import (
 // The versions of the encodings of overflows and pours.
 const (
 	overflowVersion = 1
-	poursVersion    = 1
+	pourVersion     = 1
 )
 
 // AppendOverflow appends the encoding of an overflow.
@@ -86,74 +86,53 @@ func (c *KeptCoder) readScenario(r *StoredReader) (scenario int32, known bool) {
 	return i, true
 }
 
+// What a pour's flags say.
 const (
 	pourAlertLane = 1 << iota
 	pourCancel
 	pourFailed
-	pourSameEvent // as the pour before it
 )
 
-// AppendPours appends the encoding of pours. An event that several pours in a
-// row share is written once.
-func (c *KeptCoder) AppendPours(to []byte, pours []Pour) []byte {
-	to = binary.AppendUvarint(append(to, poursVersion), uint64(len(pours)))
-	for i := range pours {
-		p := &pours[i]
-		var flags byte
-		if p.AlertLane {
-			flags |= pourAlertLane
-		}
-		if p.Cancel {
-			flags |= pourCancel
-		}
-		if p.Failed {
-			flags |= pourFailed
-		}
-		if i > 0 && pours[i-1].Event == p.Event {
-			flags |= pourSameEvent
-		}
-		to = c.appendScenario(append(to, flags), p.Scenario)
-		to = binary.AppendVarint(to, int64(p.Line))
-		to = binary.LittleEndian.AppendUint64(to, p.Route)
-		to = AppendText(AppendText(AppendText(to, p.Key), p.Distinct), p.Scope)
-		if flags&pourSameEvent == 0 {
-			to = c.Append(to, p.Event)
-		}
+// AppendPour appends the encoding of a pour and its event.
+func (c *KeptCoder) AppendPour(to []byte, p *Pour) []byte {
+	var flags byte
+	if p.AlertLane {
+		flags |= pourAlertLane
 	}
-	return to
+	if p.Cancel {
+		flags |= pourCancel
+	}
+	if p.Failed {
+		flags |= pourFailed
+	}
+	to = c.appendScenario(append(to, pourVersion, flags), p.Scenario)
+	to = binary.AppendVarint(to, int64(p.Line))
+	to = binary.LittleEndian.AppendUint64(to, p.Route)
+	to = AppendText(AppendText(AppendText(to, p.Key), p.Distinct), p.Scope)
+	return c.Append(to, p.Event)
 }
 
-// DecodePours reads pours back; they own their memory. Those of scenarios
-// that are not among the rules any more are left out and counted.
-func (c *KeptCoder) DecodePours(b []byte) (pours []Pour, unknown int, rest []byte, err error) {
+// DecodePour reads a pour back; it owns its memory. p is nil when its
+// scenario is not among the rules any more. rest is what follows it.
+func (c *KeptCoder) DecodePour(b []byte) (p *Pour, rest []byte, err error) {
 	r := NewStoredReader(b)
-	if r.Byte() != poursVersion {
+	if r.Byte() != pourVersion {
 		r.Fail(ErrCut)
 	}
-	var event *Kept
-	for n := r.Count(14); n > 0 && r.Err() == nil; n-- {
-		flags := r.Byte()
-		scenario, known := c.readScenario(&r)
-		p := Pour{
-			Scenario: scenario, Line: int32(r.Varint()), Route: r.Uint64(),
-			Key: r.Text(), Distinct: r.Text(), Scope: r.Text(),
-			AlertLane: flags&pourAlertLane != 0, Cancel: flags&pourCancel != 0, Failed: flags&pourFailed != 0,
-		}
-		if flags&pourSameEvent == 0 {
-			event = new(Kept)
-			c.Read(&r, event)
-		} else if event == nil {
-			r.Fail(ErrCut)
-		}
-		p.Event = event
-		if known {
-			pours = append(pours, p)
-		} else {
-			unknown++
-		}
+	flags := r.Byte()
+	scenario, known := c.readScenario(&r)
+	p = &Pour{
+		Scenario: scenario, Line: int32(r.Varint()), Route: r.Uint64(),
+		Key: r.Text(), Distinct: r.Text(), Scope: r.Text(),
+		AlertLane: flags&pourAlertLane != 0, Cancel: flags&pourCancel != 0, Failed: flags&pourFailed != 0,
+		Event: new(Kept),
 	}
-	if r.Err() != nil {
-		return nil, 0, nil, fmt.Errorf("reading pours: %w", r.Err())
+	c.Read(&r, p.Event)
+	switch {
+	case r.Err() != nil:
+		return nil, nil, fmt.Errorf("reading a pour: %w", r.Err())
+	case !known:
+		return nil, r.Rest(), nil
 	}
-	return pours, unknown, r.Rest(), nil
+	return p, r.Rest(), nil
 }

@@ -3,11 +3,7 @@ package pipeline
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"strconv"
 	"time"
-
-	"sluice/pipeline/state"
 )
 
 // ErrCut is the error of a StoredReader that met the end too early or found
@@ -193,41 +189,4 @@ func (r *StoredReader) Time(base int64) time.Time {
 	}
 	r.Fail(ErrCut)
 	return time.Time{}
-}
-
-// PartitionNumber returns the number of a partition in the dictionary.
-func PartitionNumber(dict *state.Dictionary, p Partition) uint32 {
-	return dict.Number(state.NumberPartition, partitionName(p))
-}
-
-// partitionName tells apart all partitions: id and topic hold their length or end before the source.
-func partitionName(p Partition) string {
-	return strconv.Itoa(int(p.ID)) + "/" + strconv.Itoa(len(p.Source)) + "/" + p.Source + "/" + p.Topic
-}
-
-// PartitionOf returns the partition that has a number.
-func PartitionOf(dict *state.Dictionary, n uint32) (Partition, error) {
-	name, ok := dict.Name(state.NumberPartition, n)
-	if !ok {
-		return Partition{}, fmt.Errorf("the state's dictionary has no partition %d", n)
-	}
-	var p Partition
-	id, rest, ok1 := cutNumber(name)
-	size, rest, ok2 := cutNumber(rest)
-	if !ok1 || !ok2 || size < 0 || size >= len(rest) || rest[size] != '/' || int(int32(id)) != id {
-		return Partition{}, fmt.Errorf("the state's dictionary calls partition %d %q: a newer version wrote it", n, name)
-	}
-	p.ID, p.Source, p.Topic = int32(id), rest[:size], rest[size+1:]
-	return p, nil
-}
-
-// cutNumber cuts a number and the slash behind it off.
-func cutNumber(s string) (n int, rest string, ok bool) {
-	for i := 0; i < len(s); i++ {
-		if s[i] == '/' {
-			n, err := strconv.Atoi(s[:i])
-			return n, s[i+1:], err == nil
-		}
-	}
-	return 0, s, false
 }

@@ -29,12 +29,25 @@ type saving struct {
 	changed, left []ref
 	// bit marks the buckets in changed, the other of dirtyBits those in left.
 	bit uint8
+	// freezes counts the epochs frozen, returned those whose Writer Encode returned.
+	freezes, returned uint32
+	// stored says in which epoch of the store Writers became durable, for
+	// those of which the store has not folded yet.
+	stored []storedEpoch
 	// parts are the shard's numbers for partitions, plus one, by the dictionary's.
 	parts      []int32
 	key, value []byte // scratch
 }
 
+// storedEpoch says that all Writers up to the n-th are durable with an epoch of the store.
+type storedEpoch struct {
+	writers uint32
+	epoch   uint64
+}
+
 const dirtyBits = 1 | 2
+
+var _ pipeline.DurableShard = (*Shard)(nil)
 
 func newSaving(c *pipeline.KeptCoder) *saving {
 	return &saving{coder: c, now: new(state.Writer), bit: 1}
@@ -97,6 +110,7 @@ func (s *Shard) Freeze() {
 	v.frozen, v.now = v.now, new(state.Writer)
 	v.changed, v.left = v.left[:0], v.changed
 	v.bit ^= dirtyBits
+	v.freezes++
 	if s.opts.Index == 0 {
 		for _, p := range s.parts {
 			s.saveClock(p)
@@ -109,17 +123,27 @@ func (s *Shard) Freeze() {
 // Freeze has one Writer, in order. The shard's goroutine calls it, between Applies.
 func (s *Shard) Encode(n int) *state.Writer {
 	v := s.saving
+	var w *state.Writer
 	switch {
 	case v == nil:
-		return nil
 	case len(v.written) > 0:
-		w := v.written[0]
+		w = v.written[0]
 		v.written = slices.Delete(v.written, 0, 1)
-		return w
-	case v.frozen == nil:
-		return nil
+	case v.frozen != nil:
+		w = s.finish(n)
 	}
-	return s.finish(n)
+	if w != nil {
+		v.returned++
+	}
+	return w
+}
+
+// Stored says in which epoch of the store the last Writer that Encode
+// returned became durable. The shard's goroutine calls it.
+func (s *Shard) Stored(epoch uint64) {
+	if v := s.saving; v != nil && s.opts.Cold != nil {
+		v.stored = append(v.stored, storedEpoch{v.returned, epoch})
+	}
 }
 
 // finish writes up to n frozen buckets and returns the epoch's Writer if they were the last.

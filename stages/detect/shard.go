@@ -29,6 +29,21 @@ type ShardOptions struct {
 	// Index is the shard's place among the graph's. Shard 0 writes the
 	// clocks, which all of a graph's shards see alike at a barrier.
 	Index int
+	// Cold gives back what the shard moved out of memory; nil keeps all in memory.
+	Cold Cold
+	// MemoryLimit is about how many bytes the shard may hold; 0 is no limit.
+	// It needs Cold and a Coder.
+	MemoryLimit int64
+}
+
+// Cold reads the state store.
+type Cold interface {
+	// Get returns the value of a record that is in a folded epoch, in buf or
+	// memory of its own. Only the caller's shard writes that record, and has
+	// not since.
+	Get(key, buf []byte) (value []byte, sum state.Sum, ok bool, err error)
+	// Folded returns the newest epoch that Get sees.
+	Folded() uint64
 }
 
 // Shard owns the buckets of the keys that are routed to it. One goroutine uses it.
