@@ -74,6 +74,20 @@ func (d *Dictionary) Save(w *Writer) {
 	}
 }
 
+// taken returns how many numbers a Writer has taken, and takenBack that many
+// only: for an epoch that could not be written.
+func (d *Dictionary) taken() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.saved
+}
+
+func (d *Dictionary) takenBack(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.saved = n
+}
+
 // Load takes one saved number back. Records may come in any order; the last
 // call is Loaded.
 func (d *Dictionary) Load(key, value []byte) error {

@@ -163,40 +163,52 @@ func (w *Writer) Each(put func(key, value []byte) error, del func(key []byte) er
 // errTorn says that a chunk ends in the middle of a change.
 var errTorn = errors.New("a chunk of state is cut short")
 
+// op is one change: a put, or a delete when deleted is set. It aliases its chunk.
+type op struct {
+	key, value []byte
+	deleted    bool
+	encoded    []byte // as it stands in the chunk
+	hash       uint64 // of key; 0 until placed
+}
+
+// nextOp reads the first change of a chunk, and returns what follows it.
+func nextOp(c []byte) (o op, rest []byte, err error) {
+	r := reader{b: c}
+	kind := r.byte()
+	o.key = r.bytes()
+	switch {
+	case r.bad || len(o.key) == 0:
+		return op{}, nil, errTorn
+	case kind == opPut:
+		o.value = r.bytes()
+	case kind == opDelete:
+		o.deleted = true
+	default:
+		return op{}, nil, fmt.Errorf("a chunk of state holds the unknown change %d: a newer version wrote it", kind)
+	}
+	if r.bad {
+		return op{}, nil, errTorn
+	}
+	o.encoded = c[:len(c)-len(r.b)]
+	return o, r.b, nil
+}
+
 // eachOp reads the changes of one chunk.
 func eachOp(c []byte, put func(key, value []byte) error, del func(key []byte) error) error {
-	field := func() ([]byte, bool) {
-		n, size := binary.Uvarint(c)
-		if size <= 0 || n > uint64(len(c)-size) {
-			return nil, false
-		}
-		f := c[size : size+int(n) : size+int(n)]
-		c = c[size+int(n):]
-		return f, true
-	}
 	for len(c) > 0 {
-		op := c[0]
-		c = c[1:]
-		key, ok := field()
-		if !ok || len(key) == 0 {
-			return errTorn
+		o, rest, err := nextOp(c)
+		if err != nil {
+			return err
 		}
-		switch op {
-		case opPut:
-			value, ok := field()
-			if !ok {
-				return errTorn
-			}
-			if err := put(key, value); err != nil {
-				return err
-			}
-		case opDelete:
-			if err := del(key); err != nil {
-				return err
-			}
-		default:
-			return fmt.Errorf("a chunk of state holds the unknown change %d: a newer version wrote it", op)
+		if o.deleted {
+			err = del(o.key)
+		} else {
+			err = put(o.key, o.value)
 		}
+		if err != nil {
+			return err
+		}
+		c = rest
 	}
 	return nil
 }

@@ -1,0 +1,140 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/klauspost/compress/s2"
+)
+
+// codecS2 is the first byte of a compressed content; there is no other codec yet.
+const codecS2 = 1
+
+// maxRaw bounds what a compressed content may claim to hold.
+const maxRaw = 1 << 30
+
+// pack compresses raw into a value that is sealed under key.
+func pack(key, raw []byte) []byte {
+	value := make([]byte, sealBytes+1+s2.MaxEncodedLen(len(raw)))
+	value[sealBytes] = codecS2
+	n := len(s2.Encode(value[sealBytes+1:], raw))
+	return seal(key, value[:sealBytes+1+n])
+}
+
+// unpack returns what pack took, in dst if it has room.
+func unpack(dst, content []byte) ([]byte, error) {
+	if len(content) == 0 {
+		return nil, errTorn
+	}
+	if content[0] != codecS2 {
+		return nil, fmt.Errorf("it is compressed in the unknown way %d: a newer version wrote it", content[0])
+	}
+	n, err := s2.DecodedLen(content[1:])
+	if err != nil || n > maxRaw {
+		return nil, errTorn
+	}
+	return s2.Decode(dst[:cap(dst)], content[1:])
+}
+
+// span is a number of neighbouring slots, low <= slot < high.
+type span struct{ low, high int }
+
+// spansFor cuts the slots so that a span's share of so many bytes of changes
+// is small. The dictionary's slot is the last span, alone.
+func spansFor(raw int64, least int) []span {
+	const share = 16 << 20
+	n := 1
+	for n < hashSlots && (n < least || raw/int64(n) > share) {
+		n *= 2
+	}
+	var spans []span
+	for i := range n {
+		spans = append(spans, span{i * hashSlots / n, (i + 1) * hashSlots / n})
+	}
+	return append(spans, span{dictionarySlot, slots})
+}
+
+// chunk reads one chunk of an epoch. The slice is the caller's.
+func (s *Store) chunk(txn *badger.Txn, epoch uint64, index int, ref chunkRef) ([]byte, error) {
+	key := chunkKey(epoch, index)
+	content, ok, err := s.get(txn, key)
+	if err == nil && !ok {
+		err = errors.New("it is missing")
+	}
+	var raw []byte
+	if err == nil {
+		raw, err = unpack(nil, content)
+	}
+	if err == nil && (len(raw) != ref.raw || sealSum(key, content) != ref.sum) {
+		err = errSeal
+	}
+	if err != nil {
+		return nil, s.damaged(fmt.Sprintf("chunk %d of epoch %d", index, epoch), "it cannot be read", err)
+	}
+	return raw, nil
+}
+
+// changes returns, ordered by hash and key, the last change of every record
+// of a span in the given epochs, which follow each other.
+func (s *Store) changes(txn *badger.Txn, epochs []*marker, of span) ([]op, error) {
+	var ops, chunk []op
+	seen := make(map[uint64]int32) // by hash: where in ops
+	for _, m := range slices.Backward(epochs) {
+		for i, ref := range slices.Backward(m.chunks) {
+			if ref.high <= of.low || ref.low >= of.high {
+				continue
+			}
+			raw, err := s.chunk(txn, m.epoch, i, ref)
+			if err != nil {
+				return nil, err
+			}
+			if chunk, err = placed(chunk[:0], raw, of); err != nil {
+				return nil, s.damaged(fmt.Sprintf("chunk %d of epoch %d", i, m.epoch), "it cannot be read", err)
+			}
+			for _, o := range slices.Backward(chunk) { // the last change of a record counts
+				if at, ok := seen[o.hash]; !ok {
+					seen[o.hash] = int32(len(ops))
+				} else if bytes.Equal(ops[at].key, o.key) || among(ops, o) {
+					continue
+				}
+				ops = append(ops, o)
+			}
+		}
+	}
+	slices.SortFunc(ops, compareOps)
+	return ops, nil
+}
+
+// among is for hashes that two keys share, which hardly ever happens.
+func among(ops []op, o op) bool {
+	return slices.ContainsFunc(ops, func(other op) bool { return bytes.Equal(other.key, o.key) })
+}
+
+func compareOps(a, b op) int {
+	switch {
+	case a.hash < b.hash:
+		return -1
+	case a.hash > b.hash:
+		return 1
+	}
+	return bytes.Compare(a.key, b.key)
+}
+
+// placed appends a chunk's changes that belong to a span, with their hashes.
+func placed(ops []op, raw []byte, of span) ([]op, error) {
+	for len(raw) > 0 {
+		o, rest, err := nextOp(raw)
+		if err != nil {
+			return nil, err
+		}
+		o.hash = hashOf(o.key)
+		if slot := slotOf(o.key, o.hash); slot >= of.low && slot < of.high {
+			ops = append(ops, o)
+		}
+		raw = rest
+	}
+	return ops, nil
+}

@@ -1,0 +1,136 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"golang.org/x/sys/unix"
+)
+
+// formatVersion is the version of everything this package writes to the disk.
+const formatVersion = 1
+
+// formatFile names the file that makes a folder a state.
+const formatFile = "SLUICE"
+
+// format is what the format file says.
+type format struct {
+	version  int
+	memTable int64  // Badger's memtables were of this size
+	floor    uint64 // an epoch that was durable when the file was written
+}
+
+const formatText = "sluice state, format %d\nmemtable %d\nepoch %d\n"
+
+// openFormat reads the format file, writing one into an empty folder.
+func openFormat(dir string, memTable int64) (format, error) {
+	f, err := readFormat(dir)
+	if !errors.Is(err, os.ErrNotExist) {
+		return f, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return format{}, fmt.Errorf("reading the folder of the state: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != formatFile+".new" {
+			return format{}, &DamagedError{Dir: dir, Place: formatFile,
+				What: fmt.Sprintf("the file is missing, yet the folder is not empty (it holds %q): it is no state, or a part of it was removed", e.Name())}
+		}
+	}
+	f = format{version: formatVersion, memTable: memTable}
+	return f, writeFloor(dir, memTable, 0)
+}
+
+func readFormat(dir string) (format, error) {
+	text, err := os.ReadFile(filepath.Join(dir, formatFile))
+	if err != nil {
+		return format{}, err
+	}
+	var f format
+	var sum uint64
+	damaged := &DamagedError{Dir: dir, Place: formatFile, What: "the file is not what was written"}
+	if _, err := fmt.Sscanf(string(text), "sluice state, format %d\n", &f.version); err != nil {
+		return format{}, damaged
+	}
+	if f.version > formatVersion {
+		return format{}, &VersionError{Dir: dir, Version: f.version, Newest: formatVersion}
+	}
+	if _, err := fmt.Sscanf(string(text), formatText+"sum %x\n", &f.version, &f.memTable, &f.floor, &sum); err != nil {
+		return format{}, damaged
+	}
+	body, _, _ := strings.Cut(string(text), "sum ")
+	if sum != xxhash.Sum64String(body) || f.memTable < leastMemTable || f.memTable > 1<<30 {
+		return format{}, damaged
+	}
+	return f, nil
+}
+
+// writeFloor writes the format file in one step. A state that is found below
+// the floor has lost what was durable.
+func writeFloor(dir string, memTable int64, floor uint64) error {
+	body := fmt.Sprintf(formatText, formatVersion, memTable, floor)
+	text := fmt.Sprintf("%ssum %x\n", body, xxhash.Sum64String(body))
+	path := filepath.Join(dir, formatFile)
+	if err := writeSynced(path+".new", text); err != nil {
+		return fmt.Errorf("writing the state's format: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("writing the state's format: %w", err)
+	}
+	return syncDir(dir)
+}
+
+func writeSynced(path, text string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if serr := f.Sync(); err == nil {
+		err = serr
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// syncDir makes the names of new files durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("syncing the folder of the state: %w", err)
+	}
+	err = f.Sync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("syncing the folder of the state: %w", err)
+	}
+	return nil
+}
+
+// holder asks who holds the folder: nil when nobody does. Badger locks the
+// folder itself and writes its process id into a file.
+func holder(dir string) (*LockedError, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the folder of the state: %w", err)
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return nil, unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	}
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("locking the folder of the state: %w", err)
+	}
+	pid, _ := os.ReadFile(filepath.Join(dir, "LOCK")) // absent for a moment; then the holder goes without a name
+	return &LockedError{Dir: dir, PID: strings.TrimSpace(string(pid))}, nil
+}

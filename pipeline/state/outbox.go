@@ -1,0 +1,332 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	badger "github.com/dgraph-io/badger/v4"
+)
+
+// outbox is what the Store keeps of the outbox in memory.
+type outbox struct {
+	next atomic.Uint64
+
+	mu       sync.Mutex // held while one of these is written
+	trim     uint64     // the first entry that is still there
+	accepted uint64
+	cursors  map[string]uint64
+}
+
+// StoredEntry is an entry of the outbox.
+type StoredEntry struct {
+	Seq   uint64 // from 1, without gaps
+	Epoch uint64 // it was committed with
+	// Discarded says that the entry is not to be delivered; it has no Payload.
+	Discarded bool
+	Payload   []byte
+}
+
+const (
+	entryWhole     = 0
+	entryDiscarded = 1
+)
+
+func (s *Store) writeOutbox(b *batch, m *marker, entries []Entry) error {
+	seq := m.next - uint64(len(entries))
+	for i, e := range entries {
+		key := outboxKey(seq + uint64(i))
+		value := make([]byte, sealBytes, sealBytes+1+binary.MaxVarintLen64+len(e.Payload))
+		value = append(value, entryWhole)
+		value = binary.AppendUvarint(value, m.epoch)
+		if err := b.set(key, seal(key, append(value, e.Payload...))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NextSeq returns the sequence number that the next entry will get.
+func (s *Store) NextSeq() uint64 { return s.outbox.next.Load() }
+
+// Outbox returns up to limit entries from a sequence number on, discarded ones
+// among them. What Trim removed is passed over.
+func (s *Store) Outbox(from uint64, limit int) ([]StoredEntry, error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	s.outbox.mu.Lock()
+	from = max(from, s.outbox.trim)
+	s.outbox.mu.Unlock()
+	next := s.NextSeq()
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	var entries []StoredEntry
+	for seq := from; seq < next && len(entries) < limit; seq++ {
+		content, ok, err := s.get(txn, outboxKey(seq))
+		if err == nil && !ok {
+			s.outbox.mu.Lock()
+			trimmed := seq < s.outbox.trim
+			s.outbox.mu.Unlock()
+			if trimmed { // just now
+				continue
+			}
+			err = badger.ErrKeyNotFound
+		}
+		e := StoredEntry{Seq: seq}
+		if err == nil {
+			r := reader{b: content}
+			e.Discarded = r.byte() == entryDiscarded
+			e.Epoch = r.uvarint()
+			e.Payload = r.b
+			if r.bad {
+				err = errTorn
+			}
+		}
+		if err != nil {
+			return nil, s.damaged(fmt.Sprintf("entry %d of the outbox", seq), "it cannot be read", err)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// Trim removes the entries below a sequence number: all sinks have them.
+func (s *Store) Trim(below uint64) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	if below <= s.outbox.trim {
+		return nil
+	}
+	if next := s.NextSeq(); below > next {
+		return fmt.Errorf("trimming the outbox below %d, but its next entry is %d", below, next)
+	}
+	b := s.newBatch()
+	defer b.discard()
+	if err := setNumber(b, []byte{keyTrim}, below); err != nil {
+		return err
+	}
+	if err := b.flush(); err != nil { // the mark comes first: from then on the entries may be gone
+		return err
+	}
+	from := s.outbox.trim
+	s.outbox.trim = below
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	for seq := from; seq < below; seq++ {
+		if err := b.deleteBlob(txn, outboxKey(seq)); err != nil {
+			return err
+		}
+	}
+	return b.flush()
+}
+
+// Discard makes entries ones that are not to be delivered. Their places remain.
+func (s *Store) Discard(seqs []uint64) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	b := s.newBatch()
+	defer b.discard()
+	for _, seq := range seqs {
+		if seq < s.outbox.trim {
+			continue
+		}
+		key := outboxKey(seq)
+		content, ok, err := s.get(txn, key)
+		if err != nil || !ok {
+			return s.damaged(fmt.Sprintf("entry %d of the outbox", seq), "it cannot be read", errors.Join(err, badger.ErrKeyNotFound))
+		}
+		r := reader{b: content}
+		r.byte()
+		if err := b.set(key, sealed(key, binary.AppendUvarint([]byte{entryDiscarded}, r.uvarint()))); err != nil {
+			return err
+		}
+		blob, pieces, err := blobAt(txn, key)
+		if err == nil {
+			err = b.deletePieces(blob, pieces)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return b.flush()
+}
+
+// Cursor returns up to which entry a sink has acknowledged; ok is false for
+// a sink that has never acknowledged any.
+func (s *Store) Cursor(sink string) (seq uint64, ok bool) {
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	seq, ok = s.outbox.cursors[sink]
+	return seq, ok
+}
+
+// Cursors returns the cursors of all sinks.
+func (s *Store) Cursors() map[string]uint64 {
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	all := make(map[string]uint64, len(s.outbox.cursors))
+	for sink, seq := range s.outbox.cursors {
+		all[sink] = seq
+	}
+	return all
+}
+
+// SetCursor makes durable that a sink has acknowledged all entries up to seq.
+func (s *Store) SetCursor(sink string, seq uint64) error {
+	return s.setNumber(cursorKey(sink), seq, func() { s.outbox.cursors[sink] = seq })
+}
+
+// RemoveCursor forgets a sink, so that it no longer holds entries back.
+func (s *Store) RemoveCursor(sink string) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	b := s.newBatch()
+	defer b.discard()
+	if err := b.delete(cursorKey(sink)); err != nil {
+		return err
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	delete(s.outbox.cursors, sink)
+	return nil
+}
+
+// Accepted returns up to which entry the broker has accepted the epochs that
+// the entries came with: until then they are not to be delivered.
+func (s *Store) Accepted() uint64 {
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	return s.outbox.accepted
+}
+
+// SetAccepted makes durable that all entries up to seq may be delivered.
+func (s *Store) SetAccepted(seq uint64) error {
+	return s.setNumber([]byte{keyAccepted}, seq, func() { s.outbox.accepted = seq })
+}
+
+func (s *Store) setNumber(key []byte, n uint64, then func()) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	b := s.newBatch()
+	defer b.discard()
+	if err := setNumber(b, key, n); err != nil {
+		return err
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	then()
+	return nil
+}
+
+func setNumber(b *batch, key []byte, n uint64) error {
+	return b.set(key, sealed(key, binary.AppendUvarint(nil, n)))
+}
+
+// getNumber reads what setNumber wrote, 0 if nothing was.
+func (s *Store) getNumber(txn *badger.Txn, key []byte) (uint64, error) {
+	content, ok, err := s.get(txn, key)
+	if err != nil || !ok {
+		return 0, err
+	}
+	r := reader{b: content}
+	n := r.uvarint()
+	if r.bad {
+		return 0, errTorn
+	}
+	return n, nil
+}
+
+// recover checks that the outbox is whole as of the last epoch, and removes
+// entries that came later or were trimmed.
+func (o *outbox) recover(s *Store, txn *badger.Txn) error {
+	next := s.last.next
+	o.next.Store(next)
+	var err error
+	if o.trim, err = s.getNumber(txn, []byte{keyTrim}); err != nil {
+		return s.damaged("the outbox", "the mark of what was trimmed cannot be read", err)
+	}
+	o.trim = min(max(o.trim, 1), next)
+	if o.accepted, err = s.getNumber(txn, []byte{keyAccepted}); err != nil {
+		return s.damaged("the outbox", "the mark of what was accepted cannot be read", err)
+	}
+	if err := o.recoverCursors(s, txn); err != nil {
+		return err
+	}
+	want := o.trim
+	b := s.newBatch()
+	defer b.discard()
+	err = scan(txn, []byte{keyOutbox}, true, func(key, _ []byte) error {
+		seq, ok := number(key)
+		if !ok || seq < o.trim || seq >= next {
+			return b.delete(append([]byte(nil), key...))
+		}
+		if seq == want {
+			want++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if want != next {
+		return s.damaged(fmt.Sprintf("entry %d of the outbox", want), fmt.Sprintf("it is missing, though entries up to %d were committed", next-1), nil)
+	}
+	return b.flush()
+}
+
+// recoverCursors reads the cursors. One that is ahead of the outbox belongs to
+// epochs that are lost: their entries come again, under the same numbers, and
+// must not be taken for delivered.
+func (o *outbox) recoverCursors(s *Store, txn *badger.Txn) error {
+	o.cursors = make(map[string]uint64)
+	err := scan(txn, []byte{keyCursor}, true, func(key, _ []byte) error {
+		sink := string(key[1:])
+		seq, err := s.getNumber(txn, append([]byte(nil), key...))
+		if err != nil {
+			return s.damaged(fmt.Sprintf("the cursor of sink %q", sink), "it cannot be read", err)
+		}
+		o.cursors[sink] = seq
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b := s.newBatch()
+	defer b.discard()
+	for sink, seq := range o.cursors {
+		if seq < s.last.next {
+			continue
+		}
+		s.options.Log.Warn("a sink has acknowledged entries of epochs that are lost: it gets them again", "sink", sink, "acknowledged", seq, "last_entry", s.last.next-1)
+		o.cursors[sink] = s.last.next - 1
+		if err := setNumber(b, cursorKey(sink), s.last.next-1); err != nil {
+			return err
+		}
+	}
+	if o.accepted >= s.last.next {
+		o.accepted = s.last.next - 1
+		if err := setNumber(b, []byte{keyAccepted}, o.accepted); err != nil {
+			return err
+		}
+	}
+	return b.flush()
+}
