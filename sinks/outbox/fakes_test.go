@@ -67,15 +67,18 @@ func (f *fakeLog) Cursor(sink string) (uint64, bool) {
 	return seq, ok
 }
 
-func (f *fakeLog) Cursors() []string {
+func (f *fakeLog) Cursors() map[string]uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Sorted(maps.Keys(f.cursors))
+	return maps.Clone(f.cursors)
 }
 
 func (f *fakeLog) SetCursor(sink string, seq uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if seq >= f.next {
+		return fmt.Errorf("the cursor of %s is %d, and there are no more than %d entries", sink, seq, f.next-1)
+	}
 	if seq < f.cursors[sink] {
 		return fmt.Errorf("the cursor of %s goes back from %d to %d", sink, f.cursors[sink], seq)
 	}
@@ -83,7 +86,7 @@ func (f *fakeLog) SetCursor(sink string, seq uint64) error {
 	return nil
 }
 
-func (f *fakeLog) DropCursor(sink string) error {
+func (f *fakeLog) RemoveCursor(sink string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.cursors, sink)

@@ -25,6 +25,14 @@ type Item struct {
 // For tells whether an alert is addressed to a sink.
 func (it *Item) For(sink string) bool { return it.To == nil || slices.Contains(it.To, sink) }
 
+// Cause returns the position of what made the item.
+func (it *Item) Cause() pipeline.Position {
+	if it.Dead != nil {
+		return it.Dead.Position
+	}
+	return it.Alert.Sluice.Cause
+}
+
 // An entry begins with these two bytes: the version and the kind of item.
 const (
 	itemVersion = 1

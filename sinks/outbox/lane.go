@@ -69,7 +69,8 @@ func newLane(d *Deliverer, name string, policy Policy, p place) *lane {
 		limit: min(16, d.opts.Batch), drain: d.draining,
 		retry: retry{name: name, log: d.opts.Logger, clock: d.opts.Clock, jitter: d.opts.Jitter, waits: "they wait in the outbox"},
 	}
-	l.pos, _ = d.opts.Log.Cursor(name) // 0, the oldest there is, for a new one
+	taken, _ := d.opts.Log.Cursor(name) // none for a new one: it begins at the oldest there is
+	l.pos = taken + 1
 	return l
 }
 
@@ -210,6 +211,9 @@ func (l *lane) readFrom(from, end uint64) (*batch, error) {
 		if e.Seq >= b.next {
 			break
 		}
+		if len(e.Payload) == 0 {
+			continue
+		}
 		read += len(e.Payload)
 		to, err := readAddress(e.Payload)
 		if err == nil && l.place.takes(&to, l.name) {
@@ -244,7 +248,7 @@ func (l *lane) stepOver(b *batch) error {
 
 // advance moves the cursor past a batch whose entries are settled.
 func (l *lane) advance(b *batch, count func(*Stats)) error {
-	if err := l.d.opts.Log.SetCursor(l.name, b.next); err != nil {
+	if err := l.d.opts.Log.SetCursor(l.name, b.next-1); err != nil {
 		return fmt.Errorf("setting its cursor: %w", err)
 	}
 	l.d.mu.Lock()

@@ -15,10 +15,10 @@ import (
 	"sluice/sinks"
 )
 
-// Entry is one entry of the log. Numbers ascend and may have gaps.
+// Entry is one entry of the log. Numbers ascend from 1 and may have gaps.
 type Entry struct {
 	Seq     uint64
-	Payload []byte // an Item
+	Payload []byte // an Item; empty when the entry was discarded
 }
 
 // Log is the durable outbox. Its methods may be called from any goroutine.
@@ -26,14 +26,13 @@ type Log interface {
 	// Outbox returns up to limit entries from a number on, ascending. Fewer
 	// than limit means that there are no more yet.
 	Outbox(from uint64, limit int) ([]Entry, error)
-	// Cursor returns the number that a sink goes on at; ok is false for one
-	// that has none. Cursors lists the sinks that have one.
+	// Cursor returns up to which number a sink has taken all; ok is false for
+	// one that has never taken any. Cursors returns those of all sinks.
 	Cursor(sink string) (seq uint64, ok bool)
-	Cursors() []string
-	// SetCursor makes durable that a sink has taken all below a number;
-	// DropCursor forgets the sink.
+	Cursors() map[string]uint64
+	// SetCursor makes a cursor durable; RemoveCursor forgets a sink.
 	SetCursor(sink string, seq uint64) error
-	DropCursor(sink string) error
+	RemoveCursor(sink string) error
 	// Trim removes the entries below a number.
 	Trim(below uint64) error
 }
@@ -168,15 +167,14 @@ func New(o Options) (*Deliverer, error) {
 
 // dropRemoved lets go what waits only for sinks that are gone.
 func (d *Deliverer) dropRemoved() error {
-	for _, name := range d.opts.Log.Cursors() {
+	for name, at := range d.opts.Log.Cursors() {
 		if slices.ContainsFunc(d.lanes, func(l *lane) bool { return l.name == name }) {
 			continue
 		}
-		at, _ := d.opts.Log.Cursor(name)
-		if err := d.opts.Log.DropCursor(name); err != nil {
+		if err := d.opts.Log.RemoveCursor(name); err != nil {
 			return fmt.Errorf("outbox: forgetting the sink %s: %w", name, err)
 		}
-		d.opts.Logger.Warn("a sink is no longer configured; what waited for it is let go", "sink", name, "from", at)
+		d.opts.Logger.Warn("a sink is no longer configured; what waited for it is let go", "sink", name, "taken_up_to", at)
 	}
 	return nil
 }
@@ -272,6 +270,9 @@ func (d *Deliverer) tally() (more bool, err error) {
 	for _, e := range entries {
 		if e.Seq >= released {
 			break
+		}
+		if len(e.Payload) == 0 {
+			continue
 		}
 		to, err := readAddress(e.Payload)
 		if err != nil {

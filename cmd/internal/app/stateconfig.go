@@ -27,7 +27,8 @@ type StateConfig struct {
 	// RebuildLookback is how far back, in the broker's time, rebuild reads again.
 	RebuildLookback time.Duration `yaml:"rebuild_lookback"`
 	// Reserve is the space on Dir's file system, in bytes, below which
-	// nothing more is read: the store needs it to put itself in order.
+	// nothing more is read: the store needs it to put itself in order. 0 lets
+	// the store compute it.
 	Reserve component.Bytes `yaml:"reserve"`
 }
 
@@ -51,7 +52,7 @@ const (
 func defaultState() StateConfig {
 	return StateConfig{
 		Interval: time.Second, MinInterval: 100 * time.Millisecond,
-		Missing: "wait", RebuildLookback: time.Hour, Reserve: 512 << 20,
+		Missing: "wait", RebuildLookback: time.Hour,
 	}
 }
 
