@@ -185,6 +185,7 @@ func (g *Graph) Resume(next map[Partition]int64, clocks map[Partition]time.Time)
 	defer g.emitMu.Unlock()
 	for p, offset := range next {
 		g.next[p] = offset
+		g.Expect(p) // what it held of others may have to wait for its next line
 	}
 	for p, clock := range clocks {
 		if p == MergedPartition {

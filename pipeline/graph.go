@@ -138,6 +138,9 @@ type Options struct {
 // ErrStopped is Emit's error when the graph takes nothing any more.
 var ErrStopped = errors.New("the graph has stopped")
 
+// ErrRefused is EmitSome's error when the graph makes way for another.
+var ErrRefused = errors.New("the graph makes way for another")
+
 // Graph carries batches from Emit to Deliver: parallel workers, put back in
 // order by the sequencer, then shards, then alerts.
 //
@@ -164,8 +167,10 @@ type Graph struct {
 	tail  chan *flight // to the alert lane
 	tasks []chan *flight
 
-	stopped chan struct{} // closed when Run returns
-	pool    sync.Pool
+	stopped    chan struct{} // closed when Run returns
+	refusing   chan struct{} // closed by Refuse
+	refuseOnce sync.Once
+	pool       sync.Pool
 }
 
 // flight is a batch with what the graph needs to know of it.
@@ -264,8 +269,8 @@ func NewGraph(opts Options) (*Graph, error) {
 		order:   make(chan *flight, opts.QueueBatches+opts.Workers),
 		done:    make(chan *flight, opts.QueueBatches),
 		tail:    make(chan *flight, opts.QueueBatches),
-		stopped: make(chan struct{}),
-		slots:   make(chan struct{}, opts.LookUps),
+		stopped: make(chan struct{}), refusing: make(chan struct{}),
+		slots: make(chan struct{}, opts.LookUps),
 	}
 	for range opts.Shards {
 		g.tasks = append(g.tasks, make(chan *flight, opts.QueueBatches))
@@ -281,39 +286,60 @@ func NewGraph(opts Options) (*Graph, error) {
 // blocks while the graph is full. Batches of one partition must not be
 // emitted concurrently. The graph calls rb.Release when it is through.
 func (g *Graph) Emit(ctx context.Context, rb *RecordBatch) error {
+	_, err := g.EmitSome(ctx, rb)
+	return err
+}
+
+// EmitSome is Emit that tells how many records it took before it failed. With
+// ErrRefused the graph makes way for another, which is to get the rest once
+// this one is through with what it took.
+func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err error) {
 	if len(rb.Records) == 0 {
 		if rb.Release != nil {
 			rb.Release()
 		}
-		return nil
+		return 0, nil
 	}
 	n, whole := g.opts.BatchRecords, *rb // once its last part is emitted, rb may be released and used again
 	share := &shared{left: (len(whole.Records) + n - 1) / n, release: whole.Release}
 	for start := 0; start < len(whole.Records); start += n {
-		part := whole
-		part.Records = whole.Records[start:min(start+n, len(whole.Records))]
+		part, end := whole, min(start+n, len(whole.Records))
+		part.Records = whole.Records[start:end]
+		if end < len(whole.Records) {
+			part.Next = whole.Records[end].Offset
+		}
 		if err := g.emit(ctx, &part, share); err != nil {
-			return err
+			return start, err
 		}
 	}
-	return nil
+	return len(whole.Records), nil
 }
+
+// Refuse makes every Emit, those under way too, fail with ErrRefused.
+func (g *Graph) Refuse() { g.refuseOnce.Do(func() { close(g.refusing) }) }
 
 func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error {
 	if g.merger != nil {
-		if err := g.merger.admit(ctx, rb.Partition, g.stopped); err != nil {
+		if err := g.merger.admit(ctx, g, rb.Partition); err != nil {
 			return err
 		}
 	}
 	g.emitMu.Lock()
 	defer g.emitMu.Unlock()
+	select {
+	case <-g.refusing:
+		return ErrRefused
+	default:
+	}
 	if g.closed {
 		return ErrStopped
 	}
 	f := g.newFlight()
 	f.Seq = g.seq
 	f.Records, f.share = rb, share
-	f.next = rb.Records[len(rb.Records)-1].Offset + 1
+	if f.next = rb.Next; f.next == 0 {
+		f.next = rb.Records[len(rb.Records)-1].Offset + 1
+	}
 	f.prev = g.tickets[rb.Partition]
 	f.ticket = &ticket{sequenced: make(chan struct{})}
 	// Both queues take the batch under the lock, so that workers start
@@ -322,6 +348,8 @@ func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error 
 	t := f.ticket
 	select {
 	case g.work <- f:
+	case <-g.refusing:
+		return ErrRefused
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-g.stopped:

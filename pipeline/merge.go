@@ -84,13 +84,15 @@ func (g *Graph) Expect(partitions ...Partition) {
 
 // admit waits until a partition may have another batch in the graph: one that
 // runs ahead must not fill it, for the others' lines have to come through.
-func (m *merger) admit(ctx context.Context, p Partition, stopped <-chan struct{}) error {
+func (m *merger) admit(ctx context.Context, g *Graph, p Partition) error {
 	select {
 	case m.budget(p) <- struct{}{}:
 		return nil
+	case <-g.refusing:
+		return ErrRefused
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-stopped:
+	case <-g.stopped:
 		return ErrStopped
 	}
 }

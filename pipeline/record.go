@@ -25,6 +25,10 @@ type RecordBatch struct {
 	Labels    map[string]string // labels that all records of the batch have
 	Records   []Record
 
+	// Next is the offset to read behind the last record; 0 is the one after
+	// its own, which is right where offsets count records.
+	Next int64
+
 	// HighWatermark is the offset after the partition's last record when the
 	// batch was read, or -1 when the source cannot say; it serves the lag.
 	HighWatermark int64

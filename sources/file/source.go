@@ -230,6 +230,7 @@ func (s *Source) emitAll(ctx context.Context, path string, sp *splitter, high in
 
 func (s *Source) emit(ctx context.Context, path string, b *batch, sp *splitter, high int64, out sources.Emit) error {
 	b.Partition, b.Module, b.Labels, b.HighWatermark = s.partition(path), "file", s.config.Labels, high
+	b.Next = sp.offset
 	var size uint64
 	for i := range b.Records {
 		size += uint64(len(b.Records[i].Value))

@@ -27,6 +27,8 @@ type GraphOptions struct {
 	Dead DeadOptions
 	// Gauges, when set, follows what the graph holds.
 	Gauges *Gauges
+	// Merge, when set, orders the lines of all partitions by their clocks.
+	Merge *pipeline.MergeOptions
 	// Poison overwrites recycled batches: for tests.
 	Poison bool
 	// Deliver gets every batch's outcome, in order.
@@ -42,6 +44,15 @@ type DeadOptions struct {
 
 // Graph makes a graph. Every call makes one with empty buckets and stashes.
 func (e *Engine) Graph(o GraphOptions) (*pipeline.Graph, error) {
+	r, err := e.newRunning(&o)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.NewGraph(e.pipelineOptions(&o, r, func(int) *detect.Shard { return e.Detector.NewShard(e.shardOptions()) }))
+}
+
+// newRunning compiles the decoders: the schema is complete after it.
+func (e *Engine) newRunning(o *GraphOptions) (*running, error) {
 	decoders := make(map[string]*decode.Decoder, len(o.Decode))
 	for name, config := range o.Decode {
 		d, err := decode.Compile(config, e.Schema)
@@ -61,10 +72,19 @@ func (e *Engine) Graph(o GraphOptions) (*pipeline.Graph, error) {
 	if o.Gauges == nil {
 		o.Gauges = &Gauges{}
 	}
-	r := &running{engine: e, decoders: decoders, raw: raw, dead: o.Dead, stashes: make(map[pipeline.Partition]*parse.Stashes)}
-	return pipeline.NewGraph(pipeline.Options{
+	return &running{engine: e, decoders: decoders, raw: raw, dead: o.Dead, stashes: make(map[pipeline.Partition]*parse.Stashes)}, nil
+}
+
+func (e *Engine) shardOptions() detect.ShardOptions {
+	return detect.ShardOptions{
+		Free: e.opts.Free, DatedOnly: !e.opts.Free, Lateness: e.opts.Lateness, Processing: e.opts.Processing,
+	}
+}
+
+func (e *Engine) pipelineOptions(o *GraphOptions, r *running, newShard func(i int) *detect.Shard) pipeline.Options {
+	return pipeline.Options{
 		Workers: o.Workers, Shards: o.Shards, BatchRecords: o.BatchRecords,
-		QueueBatches: o.QueueBatches, LookUps: o.LookUps, Poison: o.Poison,
+		QueueBatches: o.QueueBatches, LookUps: o.LookUps, Poison: o.Poison, Merge: o.Merge,
 		AlertLane: e.takesAlerts(),
 		NewWorker: func() pipeline.Worker {
 			w := r.newWorker()
@@ -73,15 +93,10 @@ func (e *Engine) Graph(o GraphOptions) (*pipeline.Graph, error) {
 			}
 			return w
 		},
-		NewShard: func(int) pipeline.Shard {
-			s := &shard{Shard: e.Detector.NewShard(detect.ShardOptions{
-				Free: e.opts.Free, DatedOnly: !e.opts.Free, Lateness: e.opts.Lateness, Processing: e.opts.Processing,
-			}), gauges: o.Gauges}
-			return s
-		},
-		Alerter: e.newAlerter(o.Lost),
-		Deliver: o.Deliver,
-	})
+		NewShard: func(i int) pipeline.Shard { return &shard{Shard: newShard(i), gauges: o.Gauges} },
+		Alerter:  e.newAlerter(o.Lost),
+		Deliver:  o.Deliver,
+	}
 }
 
 // Gauges is what a running graph holds; any goroutine may read it.

@@ -20,6 +20,7 @@ import (
 	"sluice/sinks"
 	"sluice/sinks/outbox"
 	"sluice/sources"
+	"sluice/stages/decide"
 	"sluice/stages/decode"
 	"sluice/stages/engine"
 )
@@ -28,30 +29,36 @@ import (
 type Pipeline struct {
 	config  *Config
 	log     *slog.Logger
+	clock   sources.Clock
 	engine  *engine.Engine
 	sources []sources.Source
 	sinks   []sinks.Sink
-	targets []outbox.Target // the sinks, with what to do when too much waits for one
-	direct  *outbox.Direct
+	targets []outbox.Target   // the sinks, with what to do when too much waits for one
 	dead    sinks.DeadLetters // nil when there is no place for them
 	decode  map[string]decode.Config
-	graph   *pipeline.Graph
+	intake  *intake
+	graphs  graphs
+
+	// Of these one is set: with durable state, alerts go through the outbox;
+	// without, whoever delivers waits for the sinks.
+	durable *durable
+	direct  *outbox.Direct
+	commits *committer // without durable state
+
+	reloading sync.Mutex // held by a reload, and by the end
 
 	// Skipped is how many broken rules were left out.
 	Skipped int
 
 	stats  counters
 	gauges engine.Gauges
-
-	mu   sync.Mutex
-	done sources.Positions // through the graph and the sinks, not yet committed
 }
 
 type counters struct {
 	mu sync.Mutex
 	pipeline.BatchStats
-	overflows, whitelisted, alerts, decisions, lost atomic.Uint64
-	clock                                           time.Time
+	overflows, whitelisted, alerts, decisions, lost, idleSteps atomic.Uint64
+	clock                                                      time.Time
 }
 
 // Env is what a program lends to a pipeline.
@@ -64,7 +71,9 @@ type Env struct {
 // New makes the pipeline of a configuration: it compiles the rules and makes
 // sources and sinks, and connects to nothing yet.
 func New(c *Config, env Env) (*Pipeline, error) {
-	p := &Pipeline{config: c, log: env.Log, decode: make(map[string]decode.Config), done: make(sources.Positions)}
+	p := &Pipeline{config: c, log: env.Log, clock: sources.Env{Clock: env.Clock}.Complete().Clock, decode: make(map[string]decode.Config)}
+	p.intake = newIntake(env.Log)
+	p.graphs.intake = p.intake
 	var err error
 	if p.engine, p.Skipped, err = c.Compile(env.Log, true); err != nil {
 		return nil, err
@@ -85,34 +94,77 @@ func New(c *Config, env Env) (*Pipeline, error) {
 	if err := p.addDeadLetters(env); err != nil {
 		return nil, errors.Join(inFile(c.file, err), p.Close())
 	}
-	if p.direct, err = outbox.NewDirect(p.outboxOptions(env)); err != nil {
+	if err := p.checkNotifications(c.Profiles); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", c.file, err), p.Close())
 	}
-	if err := p.checkNotifications(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", c.file, err), p.Close())
-	}
-	p.graph, err = p.engine.Graph(engine.GraphOptions{
-		Workers: goroutines(c.Pipeline.Workers), Shards: goroutines(c.Pipeline.Shards),
-		BatchRecords: c.Pipeline.BatchRecords, Decode: p.decode, Gauges: &p.gauges,
-		Dead: c.deadLetters.options(),
-		Lost: func(err error) {
-			p.stats.lost.Add(1)
-			p.log.Warn("an overflow made no alert", "error", err)
-		},
-		Deliver: p.deliver,
-	})
-	if err != nil {
+	if err := p.prepare(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
+// prepare makes the first graph, with the state that a folder holds or empty.
+func (p *Pipeline) prepare() (err error) {
+	if p.config.State.Dir != "" {
+		p.durable, err = openDurable(p)
+		return err
+	}
+	p.direct, err = outbox.NewDirect(p.outboxOptions())
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.config.file, err)
+	}
+	p.commits = newCommitter(p)
+	g, err := p.engine.Graph(p.graphOptions(p.deliver))
+	if err != nil {
+		return err
+	}
+	p.graphs.current = newGraphRun(g)
+	return nil
+}
+
+// graphOptions are those of every graph that the pipeline runs.
+func (p *Pipeline) graphOptions(deliver func(context.Context, *pipeline.Outcome) error) engine.GraphOptions {
+	c := &p.config.Pipeline
+	o := engine.GraphOptions{
+		Workers: goroutines(c.Workers), Shards: goroutines(c.Shards),
+		BatchRecords: c.BatchRecords, Decode: p.decode, Gauges: &p.gauges,
+		Dead: p.config.deadLetters.options(),
+		Lost: func(err error) {
+			p.stats.lost.Add(1)
+			p.log.Warn("an overflow made no alert", "error", err)
+		},
+		Deliver: deliver,
+	}
+	if c.Order == OrderMerged {
+		o.Merge = &pipeline.MergeOptions{
+			Idle: c.IdleAfter, CaughtUp: p.caughtUp, IdleSteps: &p.stats.idleSteps,
+			Now: p.clock.Now, After: p.clock.After,
+		}
+	}
+	return o
+}
+
+// caughtUp tells whether a source has nothing left of a partition, as far as it knows.
+func (p *Pipeline) caughtUp(part pipeline.Partition) bool {
+	for _, s := range p.sources {
+		if s.Name() != part.Source {
+			continue
+		}
+		for _, st := range s.Stats().Partitions {
+			if st.Partition == part {
+				return st.Done || st.Lag() == 0
+			}
+		}
+	}
+	return true // it is not read here any more
+}
+
 // outboxOptions say where alerts and dead letters go.
-func (p *Pipeline) outboxOptions(env Env) outbox.Options {
+func (p *Pipeline) outboxOptions() outbox.Options {
 	o := &p.config.Outbox
 	return outbox.Options{
 		Sinks: p.targets, DeadLetters: p.dead, DeadOnFull: p.config.deadLetters.OnFull,
-		Quota: int64(o.Quota), Batch: o.BatchAlerts, Logger: env.Log, Clock: env.Clock,
+		Quota: int64(o.Quota), Batch: o.BatchAlerts, Logger: p.log, Clock: p.clock,
 	}
 }
 
@@ -149,12 +201,12 @@ func (p *Pipeline) addSink(node ast.Node, env Env) error {
 	return nil
 }
 
-func (p *Pipeline) checkNotifications() error {
+func (p *Pipeline) checkNotifications(profiles []decide.Profile) error {
 	names := make(map[string]bool, len(p.sinks))
 	for _, s := range p.sinks {
 		names[s.Name()] = true
 	}
-	for _, profile := range p.config.Profiles {
+	for _, profile := range profiles {
 		for _, n := range profile.Notifications {
 			if !names[n] {
 				return fmt.Errorf("profile %s notifies %q, and no sink is called that; known are %v",
@@ -165,9 +217,12 @@ func (p *Pipeline) checkNotifications() error {
 	return nil
 }
 
-// Close frees sources and sinks.
+// Close frees sources, sinks and state.
 func (p *Pipeline) Close() error {
 	var errs []error
+	if p.durable != nil {
+		errs = append(errs, p.durable.store.Close())
+	}
 	for _, s := range p.sources {
 		errs = append(errs, s.Close())
 	}
@@ -183,6 +238,9 @@ func (p *Pipeline) Close() error {
 // Run reads the sources until they end or ctx is done, takes what was read
 // through the graph and the sinks, and commits. Close comes after it.
 func (p *Pipeline) Run(ctx context.Context) error {
+	if p.durable != nil {
+		return p.durable.run(ctx)
+	}
 	// The graph outlives ctx, so that what was read is drained; it ends by
 	// itself when the sources have ended.
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -192,35 +250,42 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	all.Go(func() error {
 		defer cancel()
 		defer close(graphDone)
-		return p.graph.Run(inner)
+		return p.graphs.run(inner)
 	})
 	all.Go(func() error {
-		defer p.graph.Close()
-		return p.read(ctx, graphDone)
+		defer p.endGraphs()
+		return p.read(ctx, graphDone, func(sources.Source) sources.Positions { return nil })
 	})
 	all.Go(func() error { return p.commitLoop(inner, graphDone) })
 	err := all.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, p.commit(context.WithoutCancel(ctx)))
+	return errors.Join(err, p.commits.commit(context.WithoutCancel(ctx)))
 }
 
-// read runs all sources; one that fails stops the others.
-func (p *Pipeline) read(ctx context.Context, graphDone <-chan struct{}) error {
+func (p *Pipeline) endGraphs() {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	p.graphs.close()
+}
+
+// read runs all sources, each from where it is to begin; one that fails, or
+// the closing of stop, stops the others.
+func (p *Pipeline) read(ctx context.Context, stop <-chan struct{}, from func(sources.Source) sources.Positions) error {
 	readers, ctx := errgroup.WithContext(ctx)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
 		select {
-		case <-graphDone: // nobody takes batches any more
-			stop()
+		case <-stop: // nobody takes batches any more
+			cancel()
 		case <-ctx.Done():
 		}
 	}()
 	for _, s := range p.sources {
 		readers.Go(func() error {
-			err := s.Run(ctx, nil, p.graph.Emit)
+			err := s.Run(ctx, from(s), p.emitOf(s))
 			stopped := errors.Is(err, context.Canceled) || errors.Is(err, pipeline.ErrStopped) ||
 				ctx.Err() != nil && errors.Is(err, ctx.Err())
 			if err != nil && !stopped {
@@ -232,51 +297,34 @@ func (p *Pipeline) read(ctx context.Context, graphDone <-chan struct{}) error {
 	return readers.Wait()
 }
 
+// emitOf returns the Emit of a source. Where lines are merged by their
+// clocks, the first batch tells which partitions there are to wait for.
+func (p *Pipeline) emitOf(s sources.Source) sources.Emit {
+	if p.config.Pipeline.Order != OrderMerged {
+		return p.intake.emit
+	}
+	var once sync.Once
+	return func(ctx context.Context, b *pipeline.RecordBatch) error {
+		once.Do(func() {
+			for _, part := range s.Stats().Partitions {
+				p.intake.expect(part.Partition)
+			}
+		})
+		return p.intake.emit(ctx, b)
+	}
+}
+
 func (p *Pipeline) commitLoop(ctx context.Context, graphDone <-chan struct{}) error {
 	ticker := time.NewTicker(p.config.Pipeline.CommitInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			if err := p.commit(ctx); err != nil {
-				p.log.Warn("offsets were not committed; they are tried again", "error", err)
-			}
+			_ = p.commits.commit(ctx) // it is logged and tried again
 		case <-graphDone:
 			return nil
 		}
 	}
-}
-
-// commit tells each source how far its partitions are through.
-func (p *Pipeline) commit(ctx context.Context) error {
-	p.mu.Lock()
-	bySource := make(map[string]sources.Positions)
-	for part, next := range p.done {
-		if bySource[part.Source] == nil {
-			bySource[part.Source] = make(sources.Positions)
-		}
-		bySource[part.Source][part] = next
-	}
-	p.mu.Unlock()
-	var errs []error
-	for _, s := range p.sources {
-		positions := bySource[s.Name()]
-		if len(positions) == 0 {
-			continue
-		}
-		if err := s.Commit(ctx, positions); err != nil {
-			errs = append(errs, fmt.Errorf("source %s: committing offsets: %w", s.Name(), err))
-			continue
-		}
-		p.mu.Lock()
-		for part, next := range positions {
-			if p.done[part] == next {
-				delete(p.done, part)
-			}
-		}
-		p.mu.Unlock()
-	}
-	return errors.Join(errs...)
 }
 
 // deliver takes one batch's alerts through the profiles to the sinks.
@@ -288,11 +336,9 @@ func (p *Pipeline) deliver(ctx context.Context, out *pipeline.Outcome) error {
 		}
 	}
 	p.stats.add(out)
-	p.mu.Lock()
 	for _, t := range out.Through {
-		p.done[t.Partition] = t.Next
+		p.commits.note(t.Partition, t.Next)
 	}
-	p.mu.Unlock()
 	return nil
 }
 

@@ -1,0 +1,260 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sluice/pipeline"
+	"sluice/pipeline/state"
+	"sluice/sinks/outbox"
+	"sluice/sources"
+	"sluice/stages/engine"
+)
+
+// durable keeps a pipeline's state: the store, the checkpoints, and what is
+// delivered out of the store.
+type durable struct {
+	p         *Pipeline
+	store     *state.Store
+	cp        *pipeline.Checkpointer
+	deliverer *outbox.Deliverer
+	commits   *committer
+	members   *members
+
+	// restored are where the partitions stood when the state was opened.
+	restored map[pipeline.Partition]int64
+}
+
+// openDurable opens the state and makes the pipeline's first graph of it.
+func openDurable(p *Pipeline) (d *durable, err error) {
+	c := &p.config.State
+	store, err := state.Open(state.Options{Dir: p.config.relative(c.Dir), Log: p.log, Reserve: int64(c.Reserve)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}()
+	d = &durable{p: p, store: store, commits: newCommitter(p)}
+	d.cp = pipeline.NewCheckpointer(pipeline.CheckpointOptions{
+		Store: store, Interval: c.Interval, MinInterval: c.MinInterval, Clock: p.clock,
+		Entries: d.entries, Durable: d.durable,
+	})
+	g, err := d.graph(true)
+	if err != nil {
+		return nil, err
+	}
+	p.graphs.current = newGraphRun(g)
+	o := p.outboxOptions()
+	o.Log = storeLog{store}
+	if d.deliverer, err = outbox.New(o); err != nil {
+		return nil, err
+	}
+	d.members = newMembers(d)
+	d.deliverer.Release(store.NextSeq())
+	return d, nil
+}
+
+// graph makes a graph of the engine with the state that the store holds.
+// first says that positions and clocks come out of the store too; later the
+// checkpointer knows them.
+func (d *durable) graph(first bool) (*pipeline.Graph, error) {
+	began := time.Now()
+	r, err := d.p.engine.Resume(d.p.graphOptions(d.cp.Deliver), engine.StateOptions{
+		Dictionary: d.store.Dictionary(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = d.store.LoadParallel(runtime.GOMAXPROCS(0), func(_ int, key, value []byte, sum state.Sum) error {
+		switch state.Kind(key[0]) {
+		case state.KindPosition, state.KindClock:
+			if !first {
+				return nil
+			}
+			return d.cp.Load(key, value, sum)
+		}
+		return r.Load(key, value, sum)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("loading the state: %w", err)
+	}
+	next, clocks := d.cp.Held()
+	g, orphans, err := r.Graph(next, clocks)
+	if err != nil {
+		return nil, err
+	}
+	d.cp.Add(orphans)
+	d.cp.Attach(g)
+	if first {
+		d.restored = next
+	}
+	d.p.log.Info("the state is loaded", "epoch", d.store.Last(), "records", r.Records(), "partitions", len(next),
+		"dropped", orphans.Len(), "took", time.Since(began).Round(time.Millisecond).String())
+	return g, nil
+}
+
+// entries makes the outbox entries of a batch.
+func (d *durable) entries(out *pipeline.Outcome) ([]pipeline.CausedEntry, error) {
+	items := append(deadItems(out.Dead), d.p.decideAll(out)...)
+	d.p.stats.add(out)
+	entries := make([]pipeline.CausedEntry, 0, len(items))
+	for i := range items {
+		payload, err := items[i].Append(nil)
+		if err != nil {
+			return nil, fmt.Errorf("writing an alert into the outbox: %w", err)
+		}
+		entries = append(entries, pipeline.CausedEntry{Entry: state.Entry{Payload: payload}, Cause: causeOf(&items[i])})
+	}
+	return entries, nil
+}
+
+func causeOf(it *outbox.Item) pipeline.Position {
+	if it.Dead != nil {
+		return it.Dead.Position
+	}
+	return it.Alert.Sluice.Cause
+}
+
+// durable is told of every epoch that a crash no longer undoes: offsets may
+// be committed, and its alerts released.
+func (d *durable) durable(ctx context.Context, e *pipeline.DurableEpoch) error {
+	static, grouped := d.members.split(e.Positions)
+	d.commits.add(static)
+	return d.members.durable(ctx, e, grouped)
+}
+
+// from returns where a source begins: where the state stands.
+func (d *durable) from(s sources.Source) sources.Positions {
+	from := make(sources.Positions)
+	for p, next := range d.restored {
+		if p.Source == s.Name() {
+			from[p] = next
+		}
+	}
+	return from
+}
+
+// run runs the pipeline until its sources end or ctx is done.
+func (d *durable) run(ctx context.Context) error {
+	p := d.p
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives ctx: what was read is drained
+	defer cancel()
+	var all errgroup.Group
+	fail := make(chan struct{})
+	var once sync.Once
+	failing := func(err error) error {
+		if err != nil {
+			once.Do(func() { close(fail) })
+			cancel()
+		}
+		return err
+	}
+	all.Go(func() error { return failing(p.graphs.run(inner)) })
+	all.Go(func() error { return failing(d.cp.Run(inner)) })
+	all.Go(func() error { return failing(d.deliverer.Run(inner)) })
+	all.Go(func() error { return d.commits.run(inner) })
+	all.Go(func() error { return d.watch(inner) })
+	all.Go(func() error {
+		defer cancel()
+		err := p.read(ctx, fail, d.from)
+		return errors.Join(err, failing(d.finish(inner)))
+	})
+	err := all.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// finish makes durable what was read, commits it, and gives the sinks a while to take what is left.
+func (d *durable) finish(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil // something failed: the state stays as the last epoch has it
+	}
+	d.p.reloading.Lock() // a reload that is under way ends first
+	defer d.p.reloading.Unlock()
+	err := d.cp.Checkpoint(ctx)
+	d.p.graphs.close()
+	if err != nil {
+		return err
+	}
+	left := d.deliverer.Drain(ctx, d.p.config.Outbox.Drain)
+	if left > 0 {
+		d.p.log.Warn("sinks have not taken all; the rest is delivered at the next start", "alerts", left)
+	}
+	if err := d.commits.commit(ctx); err != nil {
+		d.p.log.Warn("the last offsets were not committed; the state knows them", "error", err)
+	}
+	return nil
+}
+
+// The reasons for which nothing is read.
+const (
+	holdDisk   = "the disk that holds the state is almost full"
+	holdOutbox = "too much waits for a sink that blocks"
+	holdEpoch  = "too many alerts wait to be made durable"
+)
+
+// maxWaiting is how many alerts may wait for an epoch before reading waits too.
+const maxWaiting = 100_000
+
+// watch holds the intake while the disk or the outbox asks for it.
+func (d *durable) watch(ctx context.Context) error {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		space, err := d.store.Space()
+		if err != nil {
+			return fmt.Errorf("asking for the space left for the state: %w", err)
+		}
+		d.p.intake.hold(holdDisk, space.Low)
+		d.p.intake.hold(holdOutbox, d.deliverer.Blocked())
+		d.p.intake.hold(holdEpoch, d.cp.Waiting() > maxWaiting)
+		var unblocked <-chan struct{}
+		if d.deliverer.Blocked() {
+			unblocked = d.deliverer.Unblocked()
+		}
+		select {
+		case <-ticker.C:
+		case <-unblocked:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// reload puts a graph with the pipeline's new engine in place of the one that runs.
+func (d *durable) reload(ctx context.Context, use func()) error {
+	return d.p.graphs.replace(
+		func() error { return d.cp.Checkpoint(ctx) },
+		func() (*pipeline.Graph, error) {
+			use()
+			return d.graph(false)
+		},
+	)
+}
+
+// storeLog is the store as the outbox needs it.
+type storeLog struct{ *state.Store }
+
+// Outbox implements outbox.Log.
+func (l storeLog) Outbox(from uint64, limit int) ([]outbox.Entry, error) {
+	stored, err := l.Store.Outbox(from, limit)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]outbox.Entry, len(stored))
+	for i, e := range stored {
+		entries[i] = outbox.Entry{Seq: e.Seq, Payload: e.Payload}
+	}
+	return entries, nil
+}

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sluice/pipeline"
+)
+
+// Reload reads the configuration file's rules, simulation and profiles again
+// and puts them in place of those that run. Sources and sinks stay as they
+// are. A scenario whose definition is the same, as far as it decides what is
+// detected, keeps its buckets. With an error the running rules stay in place.
+func (p *Pipeline) Reload(ctx context.Context) error {
+	if !p.reloading.TryLock() {
+		return errors.New("reload: the pipeline is being reloaded, or is ending, already")
+	}
+	defer p.reloading.Unlock()
+	c, err := Load(p.config.file)
+	if err != nil {
+		return fmt.Errorf("reload: the running rules stay in place: %w", err)
+	}
+	eng, skipped, err := c.Compile(p.log, true)
+	if err != nil {
+		return fmt.Errorf("reload: the running rules stay in place: %w", err)
+	}
+	if err := p.checkNotifications(c.Profiles); err != nil {
+		return fmt.Errorf("reload: the running rules stay in place: %s: %w", c.file, err)
+	}
+	use := func() {
+		// Nobody runs the old engine any more, and the new one not yet.
+		p.engine, p.Skipped = eng, skipped
+		p.config.Rules, p.config.Simulation, p.config.Profiles = c.Rules, c.Simulation, c.Profiles
+	}
+	if err := p.change(ctx, use); err != nil {
+		return fmt.Errorf("reload: %w", err)
+	}
+	p.log.Info("the rules are loaded anew", "scenarios", len(eng.Set.Scenarios), "parsers", len(eng.Set.Parsers), "left_out", skipped)
+	return nil
+}
+
+// change lets use run between the end of one graph and the beginning of the next.
+func (p *Pipeline) change(ctx context.Context, use func()) error {
+	if p.durable != nil {
+		return p.durable.reload(ctx, use)
+	}
+	p.log.Warn("state.dir is not set: buckets begin empty after a reload")
+	return p.graphs.replace(
+		func() error { return nil },
+		func() (*pipeline.Graph, error) {
+			use()
+			return p.engine.Graph(p.graphOptions(p.deliver))
+		},
+	)
+}
