@@ -251,21 +251,32 @@ func join(txn *badger.Txn, blob uint64, head []byte) ([]byte, error) {
 	return content, nil
 }
 
-// get returns an entry's content; ok is false when there is none. The slice is the caller's.
-func (s *Store) get(txn *badger.Txn, key []byte) (content []byte, ok bool, err error) {
+// view calls f with an entry's content, which is valid during the call, and
+// with the checksum that it has; ok is false when there is no such entry.
+func (s *Store) view(txn *badger.Txn, key []byte, f func(sum uint64, content []byte) error) (ok bool, err error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, false, nil
+		return false, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	value, err := item.ValueCopy(nil)
-	if err != nil {
-		return nil, false, err
-	}
-	content, err = s.unseal(txn, key, value)
-	return content, err == nil, err
+	return true, item.Value(func(value []byte) error {
+		content, err := s.unseal(txn, key, value)
+		if err != nil {
+			return err
+		}
+		return f(binary.LittleEndian.Uint64(value), content)
+	})
+}
+
+// get returns an entry's content; ok is false when there is none. The slice is the caller's.
+func (s *Store) get(txn *badger.Txn, key []byte) (content []byte, ok bool, err error) {
+	ok, err = s.view(txn, key, func(_ uint64, c []byte) error {
+		content = append([]byte(nil), c...)
+		return nil
+	})
+	return content, ok, err
 }
 
 // scan calls f for all entries under a prefix, in order. Both slices are valid

@@ -57,18 +57,52 @@ func spansFor(raw int64, least int) []span {
 	return append(spans, span{dictionarySlot, slots})
 }
 
-// chunk reads one chunk of an epoch. The slice is the caller's.
-func (s *Store) chunk(txn *badger.Txn, epoch uint64, index int, ref chunkRef) ([]byte, error) {
+// scratch is memory that is used again for the next span.
+type scratch struct {
+	raws      [][]byte // of chunks; changes alias them
+	used      int
+	ops, some []op
+	seen      map[uint64]int32
+	page      []byte
+	parts     splitter
+}
+
+// reset gives all of it back, so that what aliases it is of no use any more.
+func (c *scratch) reset() {
+	c.used, c.ops = 0, c.ops[:0]
+	if c.seen == nil {
+		c.seen = make(map[uint64]int32)
+	}
+	clear(c.seen)
+}
+
+// raw unpacks a chunk into memory that stays until reset.
+func (c *scratch) raw(content []byte) ([]byte, error) {
+	if c.used == len(c.raws) {
+		c.raws = append(c.raws, nil)
+	}
+	raw, err := unpack(c.raws[c.used], content)
+	if err == nil {
+		c.raws[c.used] = raw
+		c.used++
+	}
+	return raw, err
+}
+
+// chunk reads one chunk of an epoch.
+func (s *Store) chunk(txn *badger.Txn, c *scratch, epoch uint64, index int, ref chunkRef) (raw []byte, err error) {
 	key := chunkKey(epoch, index)
-	content, ok, err := s.get(txn, key)
+	ok, err := s.view(txn, key, func(sum uint64, content []byte) (err error) {
+		if sum != ref.sum {
+			return errSeal
+		}
+		raw, err = c.raw(content)
+		return err
+	})
 	if err == nil && !ok {
 		err = errors.New("it is missing")
 	}
-	var raw []byte
-	if err == nil {
-		raw, err = unpack(nil, content)
-	}
-	if err == nil && (len(raw) != ref.raw || sealSum(key, content) != ref.sum) {
+	if err == nil && len(raw) != ref.raw {
 		err = errSeal
 	}
 	if err != nil {
@@ -78,23 +112,23 @@ func (s *Store) chunk(txn *badger.Txn, epoch uint64, index int, ref chunkRef) ([
 }
 
 // changes returns, ordered by hash and key, the last change of every record
-// of a span in the given epochs, which follow each other.
-func (s *Store) changes(txn *badger.Txn, epochs []*marker, of span) ([]op, error) {
-	var ops, chunk []op
-	seen := make(map[uint64]int32) // by hash: where in ops
+// of a span in the given epochs, which follow each other. They live in c.
+func (s *Store) changes(txn *badger.Txn, c *scratch, epochs []*marker, of span) ([]op, error) {
+	c.reset()
+	ops, seen := c.ops, c.seen // by hash: where in ops
 	for _, m := range slices.Backward(epochs) {
 		for i, ref := range slices.Backward(m.chunks) {
 			if ref.high <= of.low || ref.low >= of.high {
 				continue
 			}
-			raw, err := s.chunk(txn, m.epoch, i, ref)
+			raw, err := s.chunk(txn, c, m.epoch, i, ref)
 			if err != nil {
 				return nil, err
 			}
-			if chunk, err = placed(chunk[:0], raw, of); err != nil {
+			if c.some, err = placed(c.some[:0], raw, of); err != nil {
 				return nil, s.damaged(fmt.Sprintf("chunk %d of epoch %d", i, m.epoch), "it cannot be read", err)
 			}
-			for _, o := range slices.Backward(chunk) { // the last change of a record counts
+			for _, o := range slices.Backward(c.some) { // the last change of a record counts
 				if at, ok := seen[o.hash]; !ok {
 					seen[o.hash] = int32(len(ops))
 				} else if bytes.Equal(ops[at].key, o.key) || among(ops, o) {
@@ -105,6 +139,7 @@ func (s *Store) changes(txn *badger.Txn, epochs []*marker, of span) ([]op, error
 		}
 	}
 	slices.SortFunc(ops, compareOps)
+	c.ops = ops
 	return ops, nil
 }
 

@@ -142,6 +142,7 @@ type pageWriter struct {
 	batch   *batch
 	pending []pageChange
 	size    int64 // of what is pending
+	scratch scratch
 }
 
 type pageChange struct {
@@ -157,7 +158,7 @@ type pageChange struct {
 func (w *pageWriter) fold(epochs []*marker, of span) error {
 	txn := w.s.db.NewTransaction(false)
 	defer txn.Discard()
-	ops, err := w.s.changes(txn, epochs, of)
+	ops, err := w.s.changes(txn, &w.scratch, epochs, of)
 	if err != nil {
 		return err
 	}
@@ -208,12 +209,14 @@ func (w *pageWriter) rewrite(txn *badger.Txn, p page, ops []op) error {
 	var raw []byte
 	if p.exists {
 		var err error
-		if raw, err = w.s.readPage(txn, p.slot, p.first); err != nil {
+		if raw, err = w.s.readPage(txn, p.slot, p.first, w.scratch.page); err != nil {
 			return err
 		}
+		w.scratch.page = raw
 	}
-	parts := splitter{}
-	if _, err := merge(p, raw, ops, parts.add); err != nil {
+	parts := &w.scratch.parts
+	parts.cuts, parts.raw = parts.cuts[:0], parts.raw[:0]
+	if _, err := merge(p, raw, ops, false, parts.add); err != nil { // the page's seal was checked
 		return w.s.damagedPage(p.slot, p.first, err)
 	}
 	changes := parts.pages(p)

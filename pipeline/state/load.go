@@ -63,11 +63,12 @@ func (s *Store) load(workers int, epochs []*marker, want marker, f func(worker i
 	group, ctx := errgroup.WithContext(context.Background())
 	for worker := range workers {
 		group.Go(func() error {
+			var c scratch
 			for of := range spans {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := l.span(worker, of); err != nil {
+				if err := l.span(&c, worker, of); err != nil {
 					return err
 				}
 			}
@@ -95,10 +96,10 @@ type loader struct {
 }
 
 // span loads one span's records, and puts its pages into the index.
-func (l *loader) span(worker int, of span) error {
+func (l *loader) span(c *scratch, worker int, of span) error {
 	txn := l.s.db.NewTransaction(false)
 	defer txn.Discard()
-	ops, err := l.s.changes(txn, l.epochs, of)
+	ops, err := l.s.changes(txn, c, l.epochs, of)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (l *loader) span(worker int, of span) error {
 					return l.s.damagedPage(slot, p.first, err)
 				}
 			}
-			stale, err := merge(p, raw, ops[:n], emit)
+			stale, err := merge(p, raw, ops[:n], true, emit)
 			if errors.Is(err, errTorn) || errors.Is(err, errSum) {
 				return l.s.damagedPage(slot, p.first, err)
 			}

@@ -166,9 +166,9 @@ func nextRecord(raw []byte) (record, []byte, error) {
 var errSum = errors.New("a record's checksum is wrong")
 
 // merge calls emit, in order, for the records of a page, as raw holds it,
-// after the given changes; both are ordered. It counts the records that raw
-// holds beyond the page's range.
-func merge(p page, raw []byte, ops []op, emit func(record) error) (stale int, err error) {
+// after the given changes; both are ordered. With check, each record that raw
+// holds is compared with its sum. The records beyond the page's range are counted.
+func merge(p page, raw []byte, ops []op, check bool, emit func(record) error) (stale int, err error) {
 	put := func(o op) error {
 		if o.deleted {
 			return nil
@@ -197,7 +197,7 @@ func merge(p page, raw []byte, ops []op, emit func(record) error) (stale int, er
 			ops = ops[1:]
 			continue
 		}
-		if SumOf(r.key, r.value) != r.sum {
+		if check && SumOf(r.key, r.value) != r.sum {
 			return 0, errSum
 		}
 		if err := emit(r); err != nil {
@@ -217,15 +217,14 @@ func (s *Store) damagedPage(slot int, first uint64, err error) error {
 	return s.damaged(fmt.Sprintf("page %d/%016x", slot, first), "it cannot be read", err)
 }
 
-// readPage returns the raw records of a page.
-func (s *Store) readPage(txn *badger.Txn, slot int, first uint64) ([]byte, error) {
-	content, ok, err := s.get(txn, pageKey(slot, first))
+// readPage returns the raw records of a page, in buf if it has room.
+func (s *Store) readPage(txn *badger.Txn, slot int, first uint64, buf []byte) (raw []byte, err error) {
+	ok, err := s.view(txn, pageKey(slot, first), func(_ uint64, content []byte) (err error) {
+		raw, err = unpack(buf, content)
+		return err
+	})
 	if err == nil && !ok {
 		err = errors.New("it is missing")
-	}
-	var raw []byte
-	if err == nil {
-		raw, err = unpack(nil, content)
 	}
 	if err != nil {
 		return nil, s.damagedPage(slot, first, err)
@@ -263,7 +262,7 @@ func (s *Store) getFrom(first uint64, key []byte, hash uint64, buf []byte) (valu
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	slot := slotOf(key, hash)
-	raw, err := s.readPage(txn, slot, first)
+	raw, err := s.readPage(txn, slot, first, nil)
 	if err != nil {
 		return buf, 0, false, err
 	}

@@ -94,13 +94,14 @@ func (s *Store) readMarkers(txn *badger.Txn) (markers map[uint64]*marker, lost, 
 func (s *Store) verifyChunks(txn *badger.Txn, m *marker) error {
 	for i, ref := range m.chunks {
 		key := chunkKey(m.epoch, i)
-		content, ok, err := s.get(txn, key)
-		switch {
-		case err != nil:
-		case !ok:
+		ok, err := s.view(txn, key, func(sum uint64, _ []byte) error {
+			if sum != ref.sum {
+				return errSeal
+			}
+			return nil
+		})
+		if err == nil && !ok {
 			err = badger.ErrKeyNotFound
-		case sealSum(key, content) != ref.sum || len(content) != ref.size:
-			err = errSeal
 		}
 		if err != nil {
 			return s.damaged(fmt.Sprintf("chunk %d of epoch %d", i, m.epoch), "it cannot be read", err)
@@ -111,7 +112,7 @@ func (s *Store) verifyChunks(txn *badger.Txn, m *marker) error {
 
 // loadDictionary reads the numbers, which have a slot of their own.
 func (s *Store) loadDictionary(txn *badger.Txn) error {
-	ops, err := s.changes(txn, s.unfolded, span{dictionarySlot, slots})
+	ops, err := s.changes(txn, new(scratch), s.unfolded, span{dictionarySlot, slots})
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func (s *Store) loadDictionary(txn *badger.Txn) error {
 		for n < len(ops) && ops[n].hash <= p.last {
 			n++
 		}
-		if _, err := merge(p, raw, ops[:n], func(r record) error { return s.dictionary.Load(r.key, r.value) }); err != nil {
+		if _, err := merge(p, raw, ops[:n], true, func(r record) error { return s.dictionary.Load(r.key, r.value) }); err != nil {
 			return s.damagedPage(p.slot, p.first, err)
 		}
 		ops = ops[n:]

@@ -37,11 +37,11 @@ type Options struct {
 	// least 4 MB (default 32 MB). A state keeps the size it was made with.
 	MemTable int64
 	// FoldBytes and FoldEpochs say when epochs are folded: when so many
-	// compressed bytes (default 64 MB) or epochs (default 256) have gathered.
+	// compressed bytes (default 128 MB) or epochs (default 256) have gathered.
 	FoldBytes  int64
 	FoldEpochs int
 	// FoldShare delays folds of a large state until what gathered is this
-	// share of what is folded (default 0.5), since a fold may write all of it anew.
+	// share of what is folded (default 1), since a fold may write all of it anew.
 	FoldShare float64
 	// Workers is how many goroutines compress, and load (default: one a core).
 	Workers int
@@ -59,13 +59,13 @@ func (o Options) complete() Options {
 	}
 	o.MemTable = max(o.MemTable, leastMemTable)
 	if o.FoldBytes == 0 {
-		o.FoldBytes = 64 << 20
+		o.FoldBytes = 128 << 20
 	}
 	if o.FoldEpochs == 0 {
 		o.FoldEpochs = 256
 	}
 	if o.FoldShare == 0 {
-		o.FoldShare = 0.5
+		o.FoldShare = 1
 	}
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
