@@ -41,7 +41,7 @@ func (f *fakeLog) add(t *testing.T, items ...Item) uint64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.entries = append(f.entries, Entry{f.next, b})
+		f.entries = append(f.entries, Entry{Seq: f.next, Payload: b})
 		f.next++
 	}
 	return f.next

@@ -12,16 +12,15 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sluice/pipeline/state"
 	"sluice/sinks"
 )
 
-// Entry is one entry of the log. Numbers ascend from 1 and may have gaps.
-type Entry struct {
-	Seq     uint64
-	Payload []byte // an Item; empty when the entry was discarded
-}
+// Entry is one entry of the log. Its payload is an Item, or empty when the
+// entry was discarded. Numbers ascend from 1 and may have gaps.
+type Entry = state.StoredEntry
 
-// Log is the durable outbox. Its methods may be called from any goroutine.
+// Log is the durable outbox: a *state.Store. Its methods may be called from any goroutine.
 type Log interface {
 	// Outbox returns up to limit entries from a number on, ascending. Fewer
 	// than limit means that there are no more yet.

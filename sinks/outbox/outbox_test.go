@@ -342,7 +342,7 @@ func TestALogThatFailsEndsTheRun(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			log := newFakeLog()
-			log.entries = []Entry{{1, []byte(payload)}}
+			log.entries = []Entry{{Seq: 1, Payload: []byte(payload)}}
 			r := start(t, Options{Log: log, Sinks: []Target{{&fakeSink{name: "a"}, Block}}})
 			r.Release(2)
 			if err := <-r.done; err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "entry 1") {

@@ -237,6 +237,14 @@ func (c *Config) relative(path string) string {
 	return filepath.Join(filepath.Dir(c.file), path)
 }
 
+// StateDir is the folder of the state, "" when none is kept.
+func (c *Config) StateDir() string {
+	if c.State.Dir == "" {
+		return ""
+	}
+	return c.relative(c.State.Dir)
+}
+
 func (c *Config) relatives(paths []string) []string {
 	out := make([]string, len(paths))
 	for i, p := range paths {

@@ -17,13 +17,14 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"sluice/cmd/internal/integration/kafkatest"
 	"sluice/cmd/internal/integration/process"
 )
 
 // setup is a pipeline as a test wants it; its fields become the keys of a
 // configuration file.
 type setup struct {
-	brokers       []string // the shared cluster's when nil
+	broker        *broker
 	topic, alerts string
 	partitions    int
 	group         string
@@ -33,6 +34,36 @@ type setup struct {
 	source        map[string]any
 	// durable gives every instance a folder for its state.
 	durable bool
+}
+
+// newSetup returns a setup of the rules with topics, and a group, that no other test uses.
+func (b *broker) newSetup(t testing.TB, partitions int, rules map[string]any) *setup {
+	t.Helper()
+	s := &setup{broker: b, partitions: partitions, rules: rules, topic: fmt.Sprintf("logs-%d", time.Now().UnixNano())}
+	s.group, s.alerts = s.topic, s.topic+"-alerts"
+	s.createTopic(t, s.topic, partitions, nil)
+	s.createTopic(t, s.alerts, 1, byArrival)
+	return s
+}
+
+// byArrival has records carry the time at which the broker took them.
+var byArrival = map[string]string{"message.timestamp.type": "LogAppendTime"}
+
+func (s *setup) createTopic(t testing.TB, topic string, partitions int, settings map[string]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.broker.admin.CreateTopic(ctx, topic, partitions, settings); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// produce writes records to the topic and fails the test when that fails.
+func (s *setup) produce(ctx context.Context, t testing.TB, records []record, rate int) {
+	t.Helper()
+	if err := s.broker.produce(ctx, s.topic, records, rate); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // starter are the rules that come with Sluice, all of them grouped by address.
@@ -57,16 +88,13 @@ type instance struct {
 
 // newInstance writes an instance's configuration. share is its ordinal and the
 // count of instances that share the partitions; 0 of 0 reads all.
-func (s *setup) newInstance(t *testing.T, name string, ordinal, count int) *instance {
+func (s *setup) newInstance(t testing.TB, name string, ordinal, count int) *instance {
 	t.Helper()
 	in := &instance{name: name, dir: filepath.Join(t.TempDir(), name)}
 	if err := os.MkdirAll(in.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	brokers := s.brokers
-	if brokers == nil {
-		brokers = parts.cluster.Brokers()
-	}
+	brokers := s.broker.Brokers()
 	source := map[string]any{
 		"type": "kafka", "brokers": brokers, "topics": []string{s.topic}, "group": s.group,
 		"max_wait": "100ms", "backoff_max": "500ms",
@@ -193,7 +221,7 @@ func poll(ctx context.Context, what string, done func() (bool, error)) error {
 // caughtUp waits until the group has committed the end of every partition:
 // with durable state, that is when the state of all records is on disk.
 func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {
-	ends, err := parts.admin.Offsets(ctx, s.topic, s.partitions, latest)
+	ends, err := s.broker.admin.Offsets(ctx, s.topic, s.partitions, kafkatest.Latest)
 	if err != nil {
 		return err
 	}
@@ -205,7 +233,7 @@ func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {
 			}
 		}
 		var err error
-		if at, err = parts.admin.Committed(ctx, s.group, s.topic, s.partitions); err != nil {
+		if at, err = s.broker.admin.Committed(ctx, s.group, s.topic, s.partitions); err != nil {
 			return false, nil // a coordinator that moves is asked again
 		}
 		return maps.Equal(at, ends), nil
@@ -214,4 +242,41 @@ func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {
 		return errors.Join(err, fmt.Errorf("the group has committed %v of %v", at, ends))
 	}
 	return nil
+}
+
+// pause waits, as those do who disturb others at times of their choosing.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// startAll makes and starts instances that share the partitions.
+func (s *setup) startAll(t testing.TB, n int) []*instance {
+	t.Helper()
+	var all []*instance
+	for i := range n {
+		in := s.newInstance(t, fmt.Sprintf("instance-%d", i), i, n)
+		if err := in.start(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, in)
+	}
+	return all
+}
+
+// finish lets the instances come to the end of the topic and collects what they left.
+func (s *setup) finish(ctx context.Context, t testing.TB, instances []*instance) *result {
+	t.Helper()
+	if err := s.caughtUp(ctx, instances); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.collect(ctx, instances)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

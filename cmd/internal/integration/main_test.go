@@ -20,11 +20,34 @@ import (
 
 // parts are the real things that all tests use. TestMain sets them once.
 var parts struct {
-	kafka   *kafkatest.Kafka
-	cluster *kafkatest.Cluster // of one node
-	admin   *kafkatest.Admin
-	binary  string // sluice
-	root    string // of the repository
+	kafka  *kafkatest.Kafka
+	broker *broker // of one node
+	binary string  // sluice
+	root   string  // of the repository
+}
+
+// broker is a running Kafka and the connection to ask it by.
+type broker struct {
+	*kafkatest.Cluster
+	admin *kafkatest.Admin
+}
+
+// startBroker starts a Kafka; close ends it.
+func startBroker(ctx context.Context, dir string, o kafkatest.Options) (*broker, error) {
+	c, err := parts.kafka.Start(ctx, dir, o)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := kafkatest.NewAdmin(c.Brokers())
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &broker{c, admin}, nil
+}
+
+func (b *broker) close() error {
+	b.admin.Close()
+	return b.Close()
 }
 
 func TestMain(m *testing.M) {
@@ -61,14 +84,10 @@ func withParts(run func() int) (code int, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("building sluice: %w\n%s", err, out)
 	}
-	if parts.cluster, err = parts.kafka.Start(ctx, filepath.Join(dir, "kafka"), kafkatest.Options{}); err != nil {
+	if parts.broker, err = startBroker(ctx, filepath.Join(dir, "kafka"), kafkatest.Options{}); err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, parts.cluster.Close()) }()
-	if parts.admin, err = kafkatest.NewAdmin(parts.cluster.Brokers()); err != nil {
-		return 0, err
-	}
-	defer parts.admin.Close()
+	defer func() { err = errors.Join(err, parts.broker.close()) }()
 	return run(), nil
 }
 

@@ -27,11 +27,8 @@ func twice(t *testing.T, rules map[string]any, records []record, partitions int)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	topic, alerts := newTopic(t, partitions)
-	s := &setup{topic: topic, alerts: alerts, partitions: partitions, group: topic, rules: rules}
-	if err := produce(ctx, parts.cluster.Brokers(), topic, records, 0); err != nil {
-		t.Fatal(err)
-	}
+	s := parts.broker.newSetup(t, partitions, rules)
+	s.produce(ctx, t, records, 0)
 	one, two := s.uninterrupted(t, 1), s.uninterrupted(t, min(partitions, 2))
 	same(t, one, two)
 	if len(one.alerts) < 100 {
@@ -45,12 +42,9 @@ func twice(t *testing.T, rules map[string]any, records []record, partitions int)
 func TestCountedLines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	topic, alerts := newTopic(t, 4)
 	records := counted(seed(t), 5000, 40, 4, true)
-	s := &setup{topic: topic, alerts: alerts, partitions: 4, group: topic, rules: counting()}
-	if err := produce(ctx, parts.cluster.Brokers(), topic, records, 0); err != nil {
-		t.Fatal(err)
-	}
+	s := parts.broker.newSetup(t, 4, counting())
+	s.produce(ctx, t, records, 0)
 	r := s.uninterrupted(t, 1)
 	report(t, once(r, records))
 	report(t, possible(r, records))

@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/benchmarks/workload"
+	"sluice/cmd/internal/integration/kafkatest"
 )
 
 // record is one line on its way into a partition.
@@ -62,30 +62,11 @@ func closing(records []record, partitions int) []record {
 	return records
 }
 
-// newTopic makes a topic that no other test uses, and one for alerts.
-func newTopic(t *testing.T, partitions int) (topic, alerts string) {
-	t.Helper()
-	topic = fmt.Sprintf("logs-%d", time.Now().UnixNano())
-	createTopic(t, topic, partitions)
-	alerts = topic + "-alerts"
-	createTopic(t, alerts, 1)
-	return topic, alerts
-}
-
-func createTopic(t *testing.T, topic string, partitions int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := parts.admin.CreateTopic(ctx, topic, partitions); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // produce writes records to a topic at a rate a second, 0 for as fast as it
 // goes, each partition's in order and once.
-func produce(ctx context.Context, brokers []string, topic string, records []record, rate int) error {
+func (b *broker) produce(ctx context.Context, topic string, records []record, rate int) error {
 	client, err := kgo.NewClient(
-		kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic),
+		kgo.SeedBrokers(b.Brokers()...), kgo.DefaultProduceTopic(topic),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond),
 	)
 	if err != nil {
@@ -145,7 +126,11 @@ type consumed struct {
 }
 
 // readAll returns all records of a topic, by partition and offset.
-func readAll(ctx context.Context, brokers []string, topic string, partitions int, ends map[int32]int64) ([]consumed, error) {
+func (b *broker) readAll(ctx context.Context, topic string, partitions int) ([]consumed, error) {
+	ends, err := b.admin.Offsets(ctx, topic, partitions, kafkatest.Latest)
+	if err != nil {
+		return nil, err
+	}
 	offsets := make(map[int32]kgo.Offset)
 	left := int64(0)
 	for p := range int32(partitions) {
@@ -157,7 +142,7 @@ func readAll(ctx context.Context, brokers []string, topic string, partitions int
 	if left == 0 {
 		return nil, nil
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Brokers()...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}))
 	if err != nil {
 		return nil, err
 	}

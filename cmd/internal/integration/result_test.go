@@ -12,11 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"sluice/cmd/internal/integration/kafkatest"
 )
-
-const latest = kafkatest.Latest
 
 // result is what a run left behind.
 type result struct {
@@ -27,12 +23,8 @@ type result struct {
 }
 
 // alertsOf reads the alerts of a topic. The same id with another content is an error.
-func alertsOf(ctx context.Context, topic string) (map[string]string, int, error) {
-	ends, err := parts.admin.Offsets(ctx, topic, 1, latest)
-	if err != nil {
-		return nil, 0, err
-	}
-	records, err := readAll(ctx, parts.cluster.Brokers(), topic, 1, ends)
+func (b *broker) alertsOf(ctx context.Context, topic string) (map[string]string, int, error) {
+	records, err := b.readAll(ctx, topic, 1)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -88,7 +80,7 @@ func (s *setup) collect(ctx context.Context, instances []*instance) (*result, er
 	}
 	r := &result{}
 	var err error
-	if r.alerts, r.repeats, err = alertsOf(ctx, s.alerts); err != nil {
+	if r.alerts, r.repeats, err = s.broker.alertsOf(ctx, s.alerts); err != nil {
 		return nil, err
 	}
 	for _, in := range instances {
@@ -106,14 +98,14 @@ func (s *setup) collect(ctx context.Context, instances []*instance) (*result, er
 
 // uninterrupted runs the setup again on the same topic, with a group, state
 // and alerts of its own, from the first record to the last.
-func (s *setup) uninterrupted(t *testing.T, instances int) *result {
+func (s *setup) uninterrupted(t testing.TB, instances int) *result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	ref := *s
 	ref.group = fmt.Sprintf("%s-again-%d", s.group, time.Now().UnixNano())
 	ref.alerts = ref.group + "-alerts"
-	createTopic(t, ref.alerts, 1)
+	s.createTopic(t, ref.alerts, 1, byArrival)
 	var all []*instance
 	for i := range instances {
 		in := ref.newInstance(t, fmt.Sprintf("again-%d", i), i, instances)

@@ -72,7 +72,7 @@ func create(ctx context.Context, brokers, topics []string, partitions int) error
 	}
 	defer admin.Close()
 	for _, t := range topics {
-		if err := admin.CreateTopic(ctx, t, partitions); err != nil {
+		if err := admin.CreateTopic(ctx, t, partitions, nil); err != nil {
 			return err
 		}
 	}

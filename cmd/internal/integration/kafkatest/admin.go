@@ -27,10 +27,16 @@ func NewAdmin(brokers []string) (*Admin, error) {
 func (a *Admin) Close() { a.client.Close() }
 
 // CreateTopic makes a topic with as many replicas as the cluster gives by
-// default, and waits until all of its partitions have a leader.
-func (a *Admin) CreateTopic(ctx context.Context, topic string, partitions int) error {
+// default, and waits until all of its partitions have a leader. settings are
+// the topic's own, such as retention.ms.
+func (a *Admin) CreateTopic(ctx context.Context, topic string, partitions int, settings map[string]string) error {
 	t := kmsg.NewCreateTopicsRequestTopic()
 	t.Topic, t.NumPartitions, t.ReplicationFactor = topic, int32(partitions), -1
+	for name, value := range settings {
+		c := kmsg.NewCreateTopicsRequestTopicConfig()
+		c.Name, c.Value = name, &value
+		t.Configs = append(t.Configs, c)
+	}
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis, req.Topics = 10_000, append(req.Topics, t)
 	res, err := req.RequestWith(ctx, a.client)

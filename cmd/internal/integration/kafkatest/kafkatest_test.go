@@ -43,7 +43,7 @@ func start(t *testing.T, nodes int) (*kafkatest.Cluster, *kafkatest.Admin) {
 		t.Fatal(err)
 	}
 	t.Cleanup(admin.Close)
-	if err := admin.CreateTopic(ctx, "t", 2); err != nil {
+	if err := admin.CreateTopic(ctx, "t", 2, nil); err != nil {
 		t.Fatal(err)
 	}
 	produce(ctx, t, c)
