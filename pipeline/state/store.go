@@ -81,6 +81,7 @@ type Store struct {
 	options    Options
 	db         *badger.DB
 	dictionary *Dictionary
+	identity   string
 
 	committing sync.Mutex // held by Commit and Load
 	gather     gatherer   // scratch of Commit
@@ -122,6 +123,10 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{options: o, db: db, dictionary: NewDictionary(), wake: make(chan struct{}, 1)}
+	if s.identity, err = openIdentity(o.Dir); err != nil {
+		_ = db.Close() // err says more
+		return nil, err
+	}
 	if err := s.recover(format); err != nil {
 		_ = db.Close() // err says more
 		return nil, err
