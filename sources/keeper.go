@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"errors"
+	"time"
 
 	"sluice/pipeline"
 )
@@ -69,3 +70,16 @@ type Member interface {
 // another member of the group, or to nobody at the moment. Whether one has gone
 // on from an earlier offset is told by Accepted, when the partition comes back.
 var ErrFenced = errors.New("the partition belongs to another member by now")
+
+// Grouped is implemented by sources that are a Member only as far as their
+// configuration says so.
+type Grouped interface {
+	Grouped() bool
+}
+
+// Rewinder is a Source that can read again what is long read.
+type Rewinder interface {
+	// Rewind returns the offset of the first record whose time is at most so
+	// long before that of the record at offset, or the earliest there is.
+	Rewind(ctx context.Context, p pipeline.Partition, offset int64, lookback time.Duration) (int64, error)
+}

@@ -58,8 +58,9 @@ func openDurable(p *Pipeline) (d *durable, err error) {
 	if d.deliverer, err = outbox.New(o); err != nil {
 		return nil, err
 	}
-	d.members = newMembers(d)
-	d.deliverer.Release(store.NextSeq())
+	if d.members, err = newMembers(d); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -108,6 +109,10 @@ func (d *durable) entries(out *pipeline.Outcome) ([]pipeline.CausedEntry, error)
 	d.p.stats.add(out)
 	entries := make([]pipeline.CausedEntry, 0, len(items))
 	for i := range items {
+		if d.members.mute(causeOf(&items[i])) {
+			d.p.stats.muted.Add(1)
+			continue
+		}
 		payload, err := items[i].Append(nil)
 		if err != nil {
 			return nil, fmt.Errorf("writing an alert into the outbox: %w", err)

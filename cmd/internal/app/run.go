@@ -57,8 +57,8 @@ type Pipeline struct {
 type counters struct {
 	mu sync.Mutex
 	pipeline.BatchStats
-	overflows, whitelisted, alerts, decisions, lost, idleSteps atomic.Uint64
-	clock                                                      time.Time
+	overflows, whitelisted, alerts, decisions, lost, idleSteps, muted atomic.Uint64
+	clock                                                             time.Time
 }
 
 // Env is what a program lends to a pipeline.
