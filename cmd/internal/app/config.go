@@ -19,6 +19,7 @@ import (
 	"sluice/stages/decide"
 	"sluice/stages/decode"
 	"sluice/stages/engine"
+	"sluice/stages/enrich"
 	"sluice/stages/rules"
 )
 
@@ -266,6 +267,10 @@ func (c *Config) LoadRules(log *slog.Logger) (*rules.Set, error) {
 // Compile loads and compiles the rules. With strict rules any broken one is
 // an error; otherwise they are logged, and skipped says how many were left out.
 func (c *Config) Compile(log *slog.Logger, free bool) (eng *engine.Engine, skipped int, err error) {
+	return c.compile(log, free, nil)
+}
+
+func (c *Config) compile(log *slog.Logger, free bool, names enrich.Resolver) (eng *engine.Engine, skipped int, err error) {
 	set, err := c.LoadRules(log)
 	if err != nil {
 		return nil, 0, err
@@ -273,7 +278,7 @@ func (c *Config) Compile(log *slog.Logger, free bool) (eng *engine.Engine, skipp
 	p := &c.Pipeline
 	eng, errs := engine.Compile(set, engine.Options{
 		MaxFuture: p.MaxFuture, Free: free, Lateness: p.Lateness,
-		Processing: p.Time == "processing", ReverseDNS: p.ReverseDNS,
+		Processing: p.Time == "processing", ReverseDNS: p.ReverseDNS, Names: names,
 		ContextLength: p.ContextValueLen, Simulated: c.Simulation.simulated,
 		Profiles: c.Profiles, Log: log,
 	})

@@ -21,7 +21,7 @@ import (
 // delivered out of the store.
 type durable struct {
 	p         *Pipeline
-	store     *state.Store
+	store     Store
 	cp        *pipeline.Checkpointer
 	deliverer *outbox.Deliverer
 	commits   *committer
@@ -34,7 +34,7 @@ type durable struct {
 // openDurable opens the state and makes the pipeline's first graph of it.
 func openDurable(p *Pipeline) (d *durable, err error) {
 	c := &p.config.State
-	store, err := state.Open(state.Options{Dir: p.config.relative(c.Dir), Log: p.log, Reserve: int64(c.Reserve)})
+	store, err := p.openState(state.Options{Dir: p.config.relative(c.Dir), Log: p.log, Reserve: int64(c.Reserve)})
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func openDurable(p *Pipeline) (d *durable, err error) {
 	}
 	p.graphs.current = newGraphRun(g)
 	o := p.outboxOptions()
-	o.Log = storeLog{store}
+	o.Log = store
 	if d.deliverer, err = outbox.New(o); err != nil {
 		return nil, err
 	}
@@ -246,20 +246,4 @@ func (d *durable) reload(ctx context.Context, use func()) error {
 			return d.graph(false)
 		},
 	)
-}
-
-// storeLog is the store as the outbox needs it.
-type storeLog struct{ *state.Store }
-
-// Outbox implements outbox.Log.
-func (l storeLog) Outbox(from uint64, limit int) ([]outbox.Entry, error) {
-	stored, err := l.Store.Outbox(from, limit)
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]outbox.Entry, len(stored))
-	for i, e := range stored {
-		entries[i] = outbox.Entry{Seq: e.Seq, Payload: e.Payload}
-	}
-	return entries, nil
 }

@@ -21,7 +21,7 @@ func (p *Pipeline) Reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reload: the running rules stay in place: %w", err)
 	}
-	eng, skipped, err := c.Compile(p.log, true)
+	eng, skipped, err := c.compile(p.log, true, p.env.Names)
 	if err != nil {
 		return fmt.Errorf("reload: the running rules stay in place: %w", err)
 	}

@@ -17,17 +17,20 @@ import (
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
+	"sluice/pipeline/state"
 	"sluice/sinks"
 	"sluice/sinks/outbox"
 	"sluice/sources"
 	"sluice/stages/decide"
 	"sluice/stages/decode"
 	"sluice/stages/engine"
+	"sluice/stages/enrich"
 )
 
 // Pipeline is a configured pipeline, ready to run once.
 type Pipeline struct {
 	config  *Config
+	env     Env
 	log     *slog.Logger
 	clock   sources.Clock
 	engine  *engine.Engine
@@ -66,16 +69,20 @@ type Env struct {
 	Log    *slog.Logger
 	Stdout io.Writer
 	Clock  sources.Clock // nil is the wall clock
+	// OpenState opens the folder of the state; nil is state.Open.
+	OpenState func(state.Options) (Store, error)
+	// Names answers reverse DNS where the configuration turns it on; nil asks the system's resolver.
+	Names enrich.Resolver
 }
 
 // New makes the pipeline of a configuration: it compiles the rules and makes
 // sources and sinks, and connects to nothing yet.
 func New(c *Config, env Env) (*Pipeline, error) {
-	p := &Pipeline{config: c, log: env.Log, clock: sources.Env{Clock: env.Clock}.Complete().Clock, decode: make(map[string]decode.Config)}
+	p := &Pipeline{config: c, env: env, log: env.Log, clock: sources.Env{Clock: env.Clock}.Complete().Clock, decode: make(map[string]decode.Config)}
 	p.intake = newIntake(env.Log)
 	p.graphs.intake = p.intake
 	var err error
-	if p.engine, p.Skipped, err = c.Compile(env.Log, true); err != nil {
+	if p.engine, p.Skipped, err = c.compile(env.Log, true, env.Names); err != nil {
 		return nil, err
 	}
 	if len(c.sources) == 0 {
