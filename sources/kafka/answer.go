@@ -51,7 +51,7 @@ func (a *answer) parse(body []byte, version int16, topic string, partition int32
 	found := false
 	for range r.count(6) {
 		name := r.bytes(int(r.int16()))
-		for range r.count(34) {
+		for range r.count(30) {
 			if id := r.int32(); string(name) == topic && id == partition && !found {
 				found = true
 				a.partition(&r, version)

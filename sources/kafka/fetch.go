@@ -39,6 +39,7 @@ type fetcher struct {
 
 	decoder
 	quiet   time.Time // since when nothing comes although there is more; zero when something does
+	stalled bool      // quiet has lasted too long, and does still
 	missing int       // answers in a row that did not know the partition
 	corrupt int       // fetches in a row that brought a broken batch
 }
@@ -71,8 +72,10 @@ func (f *fetcher) run(ctx context.Context) error {
 	for {
 		err := f.step(ctx)
 		if err == nil {
-			f.s.health.well(f.part.String())
-			wait.reset()
+			if !f.stalled {
+				f.s.health.well(f.part.String())
+				wait.reset()
+			}
 			continue
 		}
 		f.disconnect()
@@ -235,7 +238,7 @@ func (f *fetcher) receive(ctx context.Context) (*block, error) {
 	if _, err := io.ReadFull(f.conn, head[:]); err != nil {
 		return nil, fmt.Errorf("broker %s: no answer: %w", f.leader.address, err)
 	}
-	size := int64(binary.BigEndian.Uint32(head[:])) - 4
+	size := int64(int32(binary.BigEndian.Uint32(head[:]))) - 4
 	if limit := f.s.config.answerLimit(); size < 0 || size > limit {
 		return nil, fmt.Errorf("broker %s: its answer claims %d bytes, which is not up to %d", f.leader.address, size, limit)
 	}
@@ -267,13 +270,13 @@ func (f *fetcher) take(ctx context.Context, body *block) error {
 	}
 	f.proven = true
 	end := a.end(f.s.config.isolation() == readCommitted)
-	after := endOf(a.records, f.next)
-	if after == f.next {
+	after, broken := endOf(a.records, f.next)
+	if after == f.next && broken == nil {
 		f.s.note(f.part, f.next, end)
 		return f.watch(end)
 	}
-	f.quiet = time.Time{}
-	if !f.conn.Expired(f.s.clock.Now()) {
+	f.quiet, f.stalled = time.Time{}, false
+	if broken == nil && !f.conn.Expired(f.s.clock.Now()) {
 		if err := f.ask(after); err != nil {
 			return err
 		}
@@ -290,21 +293,23 @@ func (f *fetcher) watch(end int64) error {
 	now := f.s.clock.Now()
 	switch {
 	case end <= f.next:
-		f.quiet = time.Time{}
+		f.quiet, f.stalled = time.Time{}, false
 	case f.quiet.IsZero():
 		f.quiet = now
 	case now.Sub(f.quiet) >= f.s.config.StallTimeout:
+		f.stalled = true
 		return fmt.Errorf("broker %s has records up to offset %d and has sent none from %d on for %v", f.leader.address, end, f.next, f.s.config.StallTimeout)
 	}
 	return nil
 }
 
-// endOf returns the offset after the last whole batch, next when there is none.
-func endOf(records []byte, next int64) int64 {
+// endOf returns the offset after the last whole batch, next when there is
+// none, and what is wrong with the batch behind it.
+func endOf(records []byte, next int64) (int64, error) {
 	for {
 		b, rest, ok, err := recordbatch.Split(records)
 		if err != nil || !ok {
-			return next
+			return next, err
 		}
 		records, next = rest, max(next, b.LastOffset+1)
 	}

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -130,6 +129,18 @@ func expect(t *testing.T, s *Source, from sources.Positions, want ...string) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("records %q, %v\nwant    %q", got, err, want)
 	}
+}
+
+// at is a checkpoint of the partition logs/0.
+func at(offset int64) sources.Positions { return sources.Positions{part("logs", 0): offset} }
+
+// offsetIn returns the offset of a record as read describes it.
+func offsetIn(t *testing.T, record string) (offset int64) {
+	t.Helper()
+	if _, err := fmt.Sscanf(record[strings.Index(record, "@"):], "@%d:", &offset); err != nil {
+		t.Fatal(err)
+	}
+	return offset
 }
 
 func part(topic string, id int32) pipeline.Partition {
@@ -329,7 +340,6 @@ func TestAnOffsetThatIsGone(t *testing.T) {
 	}
 	produce(t, c, all...)
 	deleteBefore(t, c, 6)
-	at := func(offset int64) sources.Positions { return sources.Positions{part("logs", 0): offset} }
 
 	rest := []string{"logs/0@6:6", "logs/0@7:7", "logs/0@8:8", "logs/0@9:9"}
 	onReset := func(policy string) func(*Config) { return func(c *Config) { c.OnReset = policy } }
@@ -397,7 +407,7 @@ func TestFallingBehindWhatIsKeptIsAGap(t *testing.T) {
 	}
 }
 
-func franz(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+func franz(t testing.TB, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(c.ListenAddrs()...))...)
 	if err != nil {
@@ -407,85 +417,12 @@ func franz(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-func deleteBefore(t *testing.T, c *kfake.Cluster, offset int64) {
+func deleteBefore(t testing.TB, c *kfake.Cluster, offset int64) {
 	t.Helper()
 	req := kmsg.NewPtrDeleteRecordsRequest()
 	req.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: "logs", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: offset}}}}
 	if _, err := req.RequestWith(t.Context(), franz(t, c)); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestMarkersOfTransactionsAreSteppedOver(t *testing.T) {
-	c := fake(t, 1, "logs")
-	client := franz(t, c, kgo.TransactionalID("tx"), kgo.DefaultProduceTopic("logs"))
-	for _, value := range []string{"a", "b"} {
-		if err := client.BeginTransaction(); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.ProduceSync(t.Context(), kgo.StringRecord(value)).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := newSource(t, c, func(c *Config) { c.MaxBytes = 1 }) // one batch an answer
-	expect(t, s, nil, "logs/0@0:a", "logs/0@2:b")
-}
-
-func TestTroubleIsLoggedOnceAndPasses(t *testing.T) {
-	c := fake(t, 1, "logs")
-	produce(t, c, message("logs", 0, "a"))
-	failures := 0
-	c.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		if failures++; failures > 5 {
-			return nil, nil, false
-		}
-		c.KeepControl()
-		res := req.ResponseKind().(*kmsg.FetchResponse)
-		res.Topics = []kmsg.FetchResponseTopic{{Topic: "logs", Partitions: []kmsg.FetchResponseTopicPartition{{ErrorCode: kerr.NotLeaderForPartition.Code}}}}
-		return res, nil, true
-	})
-	s := newSource(t, c, nil)
-	var log bytes.Buffer
-	s.log = slog.New(slog.NewTextHandler(&log, nil))
-	s.health.log = s.log
-	expect(t, s, nil, "logs/0@0:a")
-	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, &log)
-	}
-	if st := s.Stats(); st.Errors < 5 {
-		t.Errorf("stats %+v", st)
-	}
-}
-
-func TestABrokerThatGoesAndComes(t *testing.T) {
-	c := fake(t, 1, "logs")
-	address := c.ListenAddrs()[0]
-	s := newSource(t, c, nil)
-	c.Close()
-	waited := make(chan struct{})
-	s.clock = &onceClock{waited: waited}
-	port := 0
-	if _, err := fmt.Sscanf(address[strings.LastIndex(address, ":"):], ":%d", &port); err != nil {
-		t.Fatal(err)
-	}
-	var late sync.WaitGroup
-	late.Go(func() {
-		<-waited
-		again, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(1, "logs"))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		t.Cleanup(again.Close)
-		produce(t, again, message("logs", 0, "a"))
-	})
-	expect(t, s, nil, "logs/0@0:a")
-	late.Wait()
-	if st := s.Stats(); st.Errors == 0 || st.Reconnects == 0 {
-		t.Errorf("stats %+v", st)
 	}
 }
 
@@ -539,34 +476,4 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 			}
 		})
 	}
-}
-
-func BenchmarkRead(b *testing.B) {
-	c := fake(b, 2, "logs")
-	line := strings.Repeat("x", 200)
-	var all []kafka.Message
-	for i := range 100_000 {
-		all = append(all, message("logs", i%2, line))
-	}
-	produce(b, c, all...)
-	b.SetBytes(int64(len(all) * len(line)))
-	b.ReportAllocs()
-	for b.Loop() {
-		s := newSource(b, c, nil)
-		s.mem.poison = false
-		var mu sync.Mutex
-		n := 0
-		ctx, cancel := context.WithCancel(b.Context())
-		_ = s.Run(ctx, nil, func(_ context.Context, rb *pipeline.RecordBatch) error {
-			mu.Lock()
-			if n += len(rb.Records); n == len(all) {
-				cancel()
-			}
-			mu.Unlock()
-			rb.Release()
-			return nil
-		})
-		cancel()
-	}
-	b.ReportMetric(float64(len(all))*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
