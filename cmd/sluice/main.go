@@ -72,7 +72,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), versionCommand())
+	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), versionCommand())
 	for _, c := range root.Commands() {
 		if check := c.Args; check != nil {
 			c.Args = func(cmd *cobra.Command, args []string) error {

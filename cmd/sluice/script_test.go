@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -51,6 +52,7 @@ func TestCommands(t *testing.T) {
 			"field":    field,
 			"longline": longLine,
 			"hostile":  hostile,
+			"waitfor":  waitFor,
 		},
 	})
 }
@@ -124,4 +126,14 @@ func hostile(ts *testscript.TestScript, _ bool, args []string) {
 		"2024-03-03T10:00:00+00:00 gate sshd[7]: Failed password for \xff\x00\x1b[2J from 192.0.2.99 port 1 ssh2\n" +
 		ts.ReadFile(args[1])
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// waitFor waits until a file is there and holds something: waitfor FILE.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+			return
+		}
+	}
+	ts.Fatalf("%s does not come", args[0])
 }

@@ -30,10 +30,12 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// Check makes everything that a run would make, and runs nothing. Broken
-// rules are logged.
+// Check makes everything that a run would make but its state, which may be in
+// use, and runs nothing. Broken rules are logged.
 func Check(c *Config, log *slog.Logger) (*Report, error) {
-	p, err := New(c, Env{Log: log})
+	stateless := *c
+	stateless.State.Dir = ""
+	p, err := New(&stateless, Env{Log: log})
 	if err != nil {
 		return nil, err
 	}

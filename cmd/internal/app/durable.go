@@ -34,7 +34,7 @@ type durable struct {
 // openDurable opens the state and makes the pipeline's first graph of it.
 func openDurable(p *Pipeline) (d *durable, err error) {
 	c := &p.config.State
-	store, err := p.openState(state.Options{Dir: p.config.relative(c.Dir), Log: p.log, Reserve: int64(c.Reserve)})
+	store, err := p.openState(state.Options{Dir: p.config.StateDir(), Log: p.log, Reserve: int64(c.Reserve)})
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (d *durable) entries(out *pipeline.Outcome) ([]pipeline.CausedEntry, error)
 	d.p.stats.add(out)
 	entries := make([]pipeline.CausedEntry, 0, len(items))
 	for i := range items {
-		if d.members.mute(causeOf(&items[i])) {
+		if d.members.mute(items[i].Cause()) {
 			d.p.stats.muted.Add(1)
 			continue
 		}
@@ -117,16 +117,9 @@ func (d *durable) entries(out *pipeline.Outcome) ([]pipeline.CausedEntry, error)
 		if err != nil {
 			return nil, fmt.Errorf("writing an alert into the outbox: %w", err)
 		}
-		entries = append(entries, pipeline.CausedEntry{Entry: state.Entry{Payload: payload}, Cause: causeOf(&items[i])})
+		entries = append(entries, pipeline.CausedEntry{Entry: state.Entry{Payload: payload}, Cause: items[i].Cause()})
 	}
 	return entries, nil
-}
-
-func causeOf(it *outbox.Item) pipeline.Position {
-	if it.Dead != nil {
-		return it.Dead.Position
-	}
-	return it.Alert.Sluice.Cause
 }
 
 // durable is told of every epoch that a crash no longer undoes: offsets may

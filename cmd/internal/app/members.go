@@ -75,11 +75,14 @@ func (m *members) findDoubts() error {
 		}
 		for _, e := range entries {
 			from = e.Seq + 1
+			if e.Discarded {
+				continue
+			}
 			item, err := outbox.Decode(e.Payload)
 			if err != nil {
 				return fmt.Errorf("reading the alerts that were not released: %w", err)
 			}
-			m.doubt(e.Seq, causeOf(&item))
+			m.doubt(e.Seq, item.Cause())
 		}
 	}
 	return nil

@@ -7,15 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
-
-	"sluice/sinks"
-	"sluice/sinks/outbox"
 )
 
 // NewLog returns the logger of a command: text on w.
@@ -53,10 +48,12 @@ func RunFile(ctx context.Context, path string, verbose bool, stdout, stderr io.W
 	if p.Skipped > 0 {
 		log.Warn("some rules are broken and were left out; sluice check shows them", "rules", p.Skipped)
 	}
+	hangups, done := p.hangups()
+	defer done()
 	reporting, stop := context.WithCancel(ctx)
 	var reporter sync.WaitGroup
 	reporter.Go(func() { p.Report(reporting, line, interval) })
-	reporter.Go(func() { p.reopenOnSignal(reporting) })
+	reporter.Go(func() { p.followHangups(reporting, hangups) })
 	err = p.Run(ctx)
 	stop()
 	reporter.Wait()
@@ -64,42 +61,6 @@ func RunFile(ctx context.Context, path string, verbose bool, stdout, stderr io.W
 	s := p.Status()
 	fmt.Fprintf(stderr, "%d lines, %d parsed, %d alerts, %d decisions\n", s.Lines, s.Parsed, s.Alerts, s.Decisions)
 	return err
-}
-
-// reopenOnSignal opens the sinks' files again at each SIGHUP, after a log
-// rotation renamed them.
-func (p *Pipeline) reopenOnSignal(ctx context.Context) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-signals:
-			p.reopen()
-		}
-	}
-}
-
-func (p *Pipeline) reopen() {
-	for _, s := range p.sinks {
-		p.reopenOne(s.Name(), s)
-	}
-	p.reopenOne(outbox.DeadLettersName, p.dead)
-}
-
-// reopenOne opens a sink's file again, if it has one.
-func (p *Pipeline) reopenOne(name string, sink any) {
-	r, ok := sink.(sinks.Reopener)
-	if !ok {
-		return
-	}
-	if err := r.Reopen(); err != nil {
-		p.log.Error("a sink's file could not be opened again", "sink", name, "error", err)
-	} else {
-		p.log.Info("opened the sink's file again", "sink", name)
-	}
 }
 
 func isTerminal(w io.Writer) bool {
