@@ -19,6 +19,8 @@ type load struct {
 	pours []*pipeline.Pour
 	slot  pipeline.Slot
 	ip    pipeline.Slot
+	// fields are set in each event of fill.
+	fields map[pipeline.Slot]string
 }
 
 func newLoad(t testing.TB, batch int, docs ...*rules.Scenario) *load {
