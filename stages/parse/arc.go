@@ -23,9 +23,15 @@ type arc struct {
 	target int // the size that once should have
 	lists  [numArcLists]list.List
 	places map[string]*list.Element // of entries and of forgotten keys
+	// clock counts what came into a list: entries keep it, so that the order of
+	// a list can be written down.
+	clock   uint64
+	changes *stashChanges
 }
 
-func newARC(size int) *arc { return &arc{size: size, places: make(map[string]*list.Element)} }
+func newARC(size int, changes *stashChanges) *arc {
+	return &arc{size: size, places: make(map[string]*list.Element), changes: changes}
+}
 
 func (a *arc) use(e *stashEntry) {
 	e.uses++
@@ -42,6 +48,7 @@ func (a *arc) add(e *stashEntry) (dropped *stashEntry) {
 			a.target = max(0, a.target-max(1, n1/n2))
 		}
 		a.drop(gone)
+		a.changes.left(gone)
 		dropped = a.makeRoom(gone.list == oftenGone)
 		a.insert(e, often)
 		return dropped
@@ -51,6 +58,7 @@ func (a *arc) add(e *stashEntry) (dropped *stashEntry) {
 	case recent >= a.size && a.lists[once].Len() >= a.size:
 		dropped = a.lists[once].Back().Value.(*stashEntry)
 		a.drop(dropped)
+		a.changes.left(dropped)
 	case recent >= a.size:
 		a.dropLast(onceGone)
 		dropped = a.makeRoom(false)
@@ -88,8 +96,10 @@ func (a *arc) move(e *stashEntry, to arcList) {
 }
 
 func (a *arc) insert(e *stashEntry, to arcList) {
-	e.list = to
+	a.clock++
+	e.list, e.last = to, a.clock
 	a.places[e.key] = a.lists[to].PushFront(e)
+	a.changes.mark(e)
 }
 
 func (a *arc) drop(e *stashEntry) {
@@ -99,34 +109,29 @@ func (a *arc) drop(e *stashEntry) {
 
 func (a *arc) dropLast(l arcList) {
 	if last := a.lists[l].Back(); last != nil {
-		a.drop(last.Value.(*stashEntry))
+		e := last.Value.(*stashEntry)
+		a.drop(e)
+		a.changes.left(e)
 	}
 }
 
-func (a *arc) save(into *StashState) {
-	into.Target = a.target
+func (a *arc) all(target *int) []*stashEntry {
+	*target = a.target
+	var out []*stashEntry
 	for l := range numArcLists {
 		for at := a.lists[l].Back(); at != nil; at = at.Prev() {
-			e := at.Value.(*stashEntry)
-			into.Entries = append(into.Entries, StashEntry{
-				Key: e.key, Value: e.value, Deadline: e.deadline, Uses: e.uses, List: arcNames[l],
-			})
+			out = append(out, at.Value.(*stashEntry))
 		}
 	}
+	return out
 }
 
-func (a *arc) load(from *StashState, entries map[string]*stashEntry) {
-	a.target = min(from.Target, a.size)
-	for _, s := range from.Entries {
-		e := &stashEntry{key: s.Key, value: s.Value, deadline: s.Deadline, uses: s.Uses}
-		to := once
-		for l, name := range arcNames {
-			if name == s.List {
-				to = arcList(l)
-			}
-		}
-		a.insert(e, to)
-		if to <= often {
+func (a *arc) load(from []*stashEntry, target int, entries map[string]*stashEntry) {
+	a.target = min(target, a.size)
+	for _, e := range from {
+		a.clock = max(a.clock, e.last)
+		a.places[e.key] = a.lists[e.list].PushFront(e)
+		if e.list <= often {
 			entries[e.key] = e
 		}
 	}

@@ -1,11 +1,14 @@
 package parse
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"sluice/pipeline/state"
 )
 
 // StashDef is a stash as rules define it.
@@ -37,6 +40,7 @@ func (d *StashDef) complete() error {
 type Stashes struct {
 	clock  time.Time
 	stores map[string]*store
+	saving *stashSaving // nil when nobody saves them
 }
 
 // NewStashes returns empty stashes. Strategies that do not exist count as LRU.
@@ -70,6 +74,7 @@ func (s *Stashes) Get(name, key string) (value string, ok bool) {
 	}
 	if s.clock.After(e.deadline) {
 		st.policy.remove(e)
+		st.changes.left(e)
 		delete(st.entries, key)
 		return "", false
 	}
@@ -96,23 +101,24 @@ func (s *Stashes) Set(name, key, value string, ttl time.Duration) error {
 	return nil
 }
 
-// StashEntry is an entry as plain data, for checkpoints.
+// StashEntry is an entry as plain data, for tests and tools.
 type StashEntry struct {
-	Key, Value string
-	Deadline   time.Time // on the partition's clock
-	Uses       uint64
+	Key      string    `json:"key"`
+	Value    string    `json:"value"`
+	Deadline time.Time `json:"deadline"` // on the partition's clock
+	Uses     uint64    `json:"uses"`
 	// List is the list of an ARC that holds the entry: once, often, or the
 	// keys forgotten from them, once-gone and often-gone; "" for LRU and LFU.
-	List string `json:",omitempty"`
+	List string `json:"list,omitempty"`
 }
 
 // StashState is a stash as plain data.
 type StashState struct {
-	Name string
+	Name string `json:"name"`
 	// Target is the size that an ARC wants for its list once.
-	Target int `json:",omitempty"`
-	// Entries are those longest unused first.
-	Entries []StashEntry
+	Target int `json:"target,omitempty"`
+	// Entries are those longest unused first, of an ARC list by list.
+	Entries []StashEntry `json:"entries"`
 }
 
 // Entries returns everything stored, expired entries too, sorted by name.
@@ -121,7 +127,9 @@ func (s *Stashes) Entries() []StashState {
 	for name, st := range s.stores {
 		if len(st.entries) > 0 {
 			state := StashState{Name: name}
-			st.policy.save(&state)
+			for _, e := range st.policy.all(&state.Target) {
+				state.Entries = append(state.Entries, e.export(st.policy))
+			}
 			out = append(out, state)
 		}
 	}
@@ -129,30 +137,31 @@ func (s *Stashes) Entries() []StashState {
 	return out
 }
 
-// Restore fills empty stashes with what Entries returned. Stashes that the
-// rules no longer define are dropped; of one that has become smaller, the
-// entries longest unused are.
-func (s *Stashes) Restore(states []StashState) {
-	for _, state := range states {
-		if st := s.stores[state.Name]; st != nil {
-			st.policy.load(&state, st.entries)
-		}
+func (e *stashEntry) export(p policy) StashEntry {
+	out := StashEntry{Key: e.key, Value: e.value, Deadline: e.deadline, Uses: e.uses}
+	if _, ok := p.(*arc); ok {
+		out.List = arcNames[e.list]
 	}
+	return out
 }
 
 // store is one stash.
 type store struct {
 	entries map[string]*stashEntry
 	policy  policy
+	changes *stashChanges
 }
 
 type stashEntry struct {
 	key, value string
 	deadline   time.Time
 	uses       uint64 // Get and Set, the first Set aside
-	last       uint64 // when it was last used, by the policy's count
+	last       uint64 // when it was last used or changed its list, by the policy's count
 	index      int    // in the policy's heap
 	list       arcList
+	// changed: it is listed to be saved; sum is that of its record, 0 when it has none.
+	changed bool
+	sum     state.Sum
 }
 
 // policy says which entry makes room for another.
@@ -161,16 +170,19 @@ type policy interface {
 	// add takes an entry in and returns the one that it drops, or nil.
 	add(e *stashEntry) *stashEntry
 	remove(e *stashEntry)
-	save(into *StashState)
-	load(from *StashState, entries map[string]*stashEntry)
+	// all lists what it holds, longest unused first, and an ARC's target.
+	all(target *int) []*stashEntry
+	// load fills an empty policy with entries, longest unused first. Those
+	// that do not fit are reported as gone; entries gets the others.
+	load(from []*stashEntry, target int, entries map[string]*stashEntry)
 }
 
 func newStore(d StashDef) *store {
-	st := &store{entries: make(map[string]*stashEntry)}
+	st := &store{entries: make(map[string]*stashEntry), changes: &stashChanges{}}
 	if d.Strategy == "ARC" {
-		st.policy = newARC(d.Size)
+		st.policy = newARC(d.Size, st.changes)
 	} else {
-		st.policy = &ranked{size: d.Size, byUses: d.Strategy == "LFU"}
+		st.policy = &ranked{size: d.Size, byUses: d.Strategy == "LFU", changes: st.changes}
 	}
 	return st
 }
@@ -185,10 +197,11 @@ func (st *store) add(e *stashEntry) {
 // ranked keeps entries in a heap: by the last use (LRU), or by the number of
 // uses and then the last (LFU).
 type ranked struct {
-	size   int
-	byUses bool
-	clock  uint64
-	heap   []*stashEntry
+	size    int
+	byUses  bool
+	clock   uint64
+	heap    []*stashEntry
+	changes *stashChanges
 }
 
 func (p *ranked) use(e *stashEntry) {
@@ -196,39 +209,43 @@ func (p *ranked) use(e *stashEntry) {
 	e.last = p.clock
 	e.uses++
 	heap.Fix(p, e.index)
+	p.changes.mark(e)
 }
 
 func (p *ranked) add(e *stashEntry) (dropped *stashEntry) {
 	if len(p.heap) >= p.size {
 		dropped = heap.Pop(p).(*stashEntry)
+		p.changes.left(dropped)
 	}
 	p.clock++
 	e.last = p.clock
 	heap.Push(p, e)
+	p.changes.mark(e)
 	return dropped
 }
 
 func (p *ranked) remove(e *stashEntry) { heap.Remove(p, e.index) }
 
-func (p *ranked) save(into *StashState) {
-	sorted := slices.Clone(p.heap)
-	slices.SortFunc(sorted, func(a, b *stashEntry) int {
-		if a.last < b.last {
-			return -1
-		}
-		return 1
-	})
-	for _, e := range sorted {
-		into.Entries = append(into.Entries, StashEntry{Key: e.key, Value: e.value, Deadline: e.deadline, Uses: e.uses})
-	}
+func (p *ranked) all(*int) []*stashEntry {
+	return slices.SortedFunc(slices.Values(p.heap), byLast)
 }
 
-func (p *ranked) load(from *StashState, entries map[string]*stashEntry) {
-	for _, s := range from.Entries {
-		e := &stashEntry{key: s.Key, value: s.Value, deadline: s.Deadline, uses: s.Uses}
-		if dropped := p.add(e); dropped != nil {
+// byLast orders entries by their last use. The count is unique in a stash.
+func byLast(a, b *stashEntry) int { return cmp.Compare(a.last, b.last) }
+
+func (p *ranked) load(from []*stashEntry, _ int, entries map[string]*stashEntry) {
+	for _, e := range from {
+		if e.list > often { // an ARC's memory of a key: the strategy was another
+			p.changes.left(e)
+			continue
+		}
+		if len(p.heap) >= p.size {
+			dropped := heap.Pop(p).(*stashEntry)
+			p.changes.left(dropped)
 			delete(entries, dropped.key)
 		}
+		p.clock = max(p.clock, e.last)
+		heap.Push(p, e)
 		entries[e.key] = e
 	}
 }
