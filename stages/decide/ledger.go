@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"sluice/pipeline"
+	"sluice/pipeline/state"
 	"sluice/stages/decide/duration"
 )
 
@@ -19,7 +20,19 @@ import (
 type Ledger struct {
 	mu     sync.Mutex
 	now    time.Time
-	values *simplelru.LRU[string, []entry] // by latest decision, for forgetting
+	values *simplelru.LRU[string, *decided] // by latest decision, for forgetting
+	// decisions counts those recorded.
+	decisions uint64
+	saving    *ledgerSaving // nil when nobody saves it
+}
+
+// decided is what the ledger knows of a value.
+type decided struct {
+	entries []entry
+	// order is that of the latest decision among all.
+	order   uint64
+	changed bool      // it is listed to be saved
+	sum     state.Sum // of its record in the store
 }
 
 type entry struct{ made, until time.Time }
@@ -31,8 +44,13 @@ const (
 
 // NewLedger returns an empty ledger.
 func NewLedger() *Ledger {
-	values, _ := simplelru.NewLRU[string, []entry](ledgerValues, nil) // errs on a size below one only
-	return &Ledger{values: values}
+	return newLedger(ledgerValues)
+}
+
+func newLedger(size int) *Ledger {
+	l := &Ledger{}
+	l.values, _ = simplelru.NewLRU(size, l.forgot) // errs on a size below one only
+	return l
 }
 
 func (l *Ledger) record(d *pipeline.Decision, at time.Time) {
@@ -45,19 +63,29 @@ func (l *Ledger) record(d *pipeline.Decision, at time.Time) {
 	if at.After(l.now) {
 		l.now = at
 	}
-	list, _ := l.values.Peek(d.Value)
-	if len(list) >= ledgerPerValue {
-		list = list[1:]
+	v, known := l.values.Peek(d.Value)
+	if !known {
+		v = &decided{}
 	}
-	l.values.Add(d.Value, append(list, entry{at, at.Add(length)}))
+	if len(v.entries) >= ledgerPerValue {
+		v.entries = v.entries[1:]
+	}
+	v.entries = append(v.entries, entry{at, at.Add(length)})
+	l.decisions++
+	v.order = l.decisions
+	l.values.Add(d.Value, v)
+	l.mark(d.Value, v)
 }
 
 func (l *Ledger) count(value string, holds func(e entry, now time.Time) bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list, _ := l.values.Peek(value)
+	v, known := l.values.Peek(value)
+	if !known {
+		return 0
+	}
 	n := 0
-	for _, e := range list {
+	for _, e := range v.entries {
 		if holds(e, l.now) {
 			n++
 		}
