@@ -49,13 +49,6 @@ func (in *intake) hold(reason string, held bool) {
 	in.change()
 }
 
-// held tells whether nothing is taken at the moment.
-func (in *intake) held() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return len(in.reasons) > 0
-}
-
 // open puts a graph behind the door; nil closes it.
 func (in *intake) open(g *pipeline.Graph) {
 	in.mu.Lock()
