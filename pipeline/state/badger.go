@@ -22,10 +22,15 @@ const (
 	leastMemTable  = 4 << 20
 )
 
+// externalMagic keeps other programs' Badger databases, and ours from them, apart.
+const externalMagic = 0x5375 // "Su"
+
 // badgerOptions sets Badger up for few, large values that are compressed already.
 func badgerOptions(dir string, memtable int64, log *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(badgerLog{log}).
+		WithExternalMagic(externalMagic).
+		WithBypassLockGuard(true). // lockDir has locked the folder
 		// Each write is synced before it is acknowledged: an explicit Sync
 		// would pass over the log of a memtable that was full in between.
 		WithSyncWrites(true).

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
-	"golang.org/x/sys/unix"
 )
 
 // formatVersion is the version of everything this package writes to the disk.
@@ -37,7 +36,7 @@ func openFormat(dir string, memTable int64) (format, error) {
 		return format{}, fmt.Errorf("reading the folder of the state: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != formatFile+".new" {
+		if e.Name() != formatFile+".new" && e.Name() != pidFile && e.Name() != "lost+found" {
 			return format{}, &DamagedError{Dir: dir, Place: formatFile,
 				What: fmt.Sprintf("the file is missing, yet the folder is not empty (it holds %q): it is no state, or a part of it was removed", e.Name())}
 		}
@@ -51,20 +50,20 @@ func readFormat(dir string) (format, error) {
 	if err != nil {
 		return format{}, err
 	}
-	var f format
-	var sum uint64
 	damaged := &DamagedError{Dir: dir, Place: formatFile, What: "the file is not what was written"}
-	if _, err := fmt.Sscanf(string(text), "sluice state, format %d\n", &f.version); err != nil {
+	// All versions end in the sum of what stands before it, and begin with their number.
+	body, last, ok := strings.Cut(string(text), "sum ")
+	if !ok || last != fmt.Sprintf("%016x\n", xxhash.Sum64String(body)) {
+		return format{}, damaged
+	}
+	var f format
+	if _, err := fmt.Sscanf(body, "sluice state, format %d\n", &f.version); err != nil {
 		return format{}, damaged
 	}
 	if f.version > formatVersion {
 		return format{}, &VersionError{Dir: dir, Version: f.version, Newest: formatVersion}
 	}
-	if _, err := fmt.Sscanf(string(text), formatText+"sum %x\n", &f.version, &f.memTable, &f.floor, &sum); err != nil {
-		return format{}, damaged
-	}
-	body, _, _ := strings.Cut(string(text), "sum ")
-	if sum != xxhash.Sum64String(body) || f.memTable < leastMemTable || f.memTable > 1<<30 {
+	if _, err := fmt.Sscanf(body, formatText, &f.version, &f.memTable, &f.floor); err != nil || f.memTable < leastMemTable || f.memTable > 1<<30 {
 		return format{}, damaged
 	}
 	return f, nil
@@ -74,7 +73,7 @@ func readFormat(dir string) (format, error) {
 // the floor has lost what was durable.
 func writeFloor(dir string, memTable int64, floor uint64) error {
 	body := fmt.Sprintf(formatText, formatVersion, memTable, floor)
-	text := fmt.Sprintf("%ssum %x\n", body, xxhash.Sum64String(body))
+	text := fmt.Sprintf("%ssum %016x\n", body, xxhash.Sum64String(body))
 	path := filepath.Join(dir, formatFile)
 	if err := writeSynced(path+".new", text); err != nil {
 		return fmt.Errorf("writing the state's format: %w", err)
@@ -114,23 +113,4 @@ func syncDir(dir string) error {
 		return fmt.Errorf("syncing the folder of the state: %w", err)
 	}
 	return nil
-}
-
-// holder asks who holds the folder: nil when nobody does. Badger locks the
-// folder itself and writes its process id into a file.
-func holder(dir string) (*LockedError, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, fmt.Errorf("opening the folder of the state: %w", err)
-	}
-	defer f.Close()
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil {
-		return nil, unix.Flock(int(f.Fd()), unix.LOCK_UN)
-	}
-	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("locking the folder of the state: %w", err)
-	}
-	pid, _ := os.ReadFile(filepath.Join(dir, "LOCK")) // absent for a moment; then the holder goes without a name
-	return &LockedError{Dir: dir, PID: strings.TrimSpace(string(pid))}, nil
 }

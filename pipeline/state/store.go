@@ -99,6 +99,7 @@ type Store struct {
 
 	wake    chan struct{} // a fold may be due
 	folding sync.Mutex    // held by a fold
+	lock    *dirLock
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 	closed  atomic.Bool
@@ -113,14 +114,42 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of the state: %w", err)
 	}
+	lock, err := lockDir(o.Dir, false)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(o)
+	if err != nil {
+		_ = lock.release() // err says more
+		return nil, err
+	}
+	s.lock = lock
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.done.Go(func() { s.foldLoop(ctx) })
+	return s, nil
+}
+
+// open opens a folder that is locked.
+func open(o Options) (*Store, error) {
 	format, err := openFormat(o.Dir, o.MemTable)
 	if err != nil {
 		return nil, err
 	}
 	o.MemTable = format.memTable
-	db, err := openBadger(o)
+	files, err := checkFiles(o.Dir, o.Workers)
 	if err != nil {
 		return nil, err
+	}
+	if len(files.problems) > 0 {
+		return nil, files.problems[0]
+	}
+	if err := files.mend(o); err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(badgerOptions(o.Dir, o.MemTable, o.Log))
+	if err != nil {
+		return nil, &DamagedError{Dir: o.Dir, Place: "its database", What: "Badger cannot open it", Err: err}
 	}
 	s := &Store{options: o, db: db, dictionary: NewDictionary(), wake: make(chan struct{}, 1)}
 	if s.identity, err = openIdentity(o.Dir); err != nil {
@@ -131,29 +160,7 @@ func Open(o Options) (*Store, error) {
 		_ = db.Close() // err says more
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
-	s.done.Go(func() { s.foldLoop(ctx) })
 	return s, nil
-}
-
-// openBadger opens the database, and finds out who holds it if it is in use.
-func openBadger(o Options) (*badger.DB, error) {
-	held, err := holder(o.Dir)
-	if err != nil {
-		return nil, err
-	}
-	if held != nil {
-		return nil, held
-	}
-	db, err := badger.Open(badgerOptions(o.Dir, o.MemTable, o.Log))
-	if err != nil {
-		if held, herr := holder(o.Dir); herr == nil && held != nil {
-			return nil, held
-		}
-		return nil, &DamagedError{Dir: o.Dir, Place: "its database", What: "Badger cannot open it", Err: err}
-	}
-	return db, nil
 }
 
 // Dictionary returns the dictionary, which Open has loaded.
@@ -186,6 +193,9 @@ func (s *Store) Close() error {
 	err := writeFloor(s.options.Dir, s.options.MemTable, s.Last()) // while the folder is ours
 	if cerr := s.db.Close(); err == nil {
 		err = cerr
+	}
+	if lerr := s.lock.release(); err == nil {
+		err = lerr
 	}
 	if err != nil {
 		return fmt.Errorf("closing the state in %q: %w", filepath.Clean(s.options.Dir), err)
