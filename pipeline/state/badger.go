@@ -138,6 +138,14 @@ func (b *batch) delete(key []byte) error {
 	return b.txn.Delete(key)
 }
 
+// deleteLeftover removes an entry that a scan came across, unless the state is only looked at.
+func (b *batch) deleteLeftover(key []byte) error {
+	if b.s.viewing {
+		return nil
+	}
+	return b.delete(append([]byte(nil), key...))
+}
+
 // flush writes what is left and returns once it is synced.
 func (b *batch) flush() error {
 	if b.txn == nil {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ const (
 
 // checked is what a check of the files found.
 type checked struct {
-	tables []string // by name, those that the manifest names and that are whole
+	tables []tableFile // those that the manifest names and that are whole
 	logs   []logEnd
 	// problems are files that Badger must not see.
 	problems []*DamagedError
@@ -71,13 +72,13 @@ func checkFiles(dir string, workers int) (*checked, error) {
 }
 
 // checkTables checks the tables side by side: nearly all of a state is in them.
-func (c *checked) checkTables(dir string, names []string, workers int) error {
+func (c *checked) checkTables(dir string, tables []tableFile, workers int) error {
 	group, _ := errgroup.WithContext(context.Background())
 	group.SetLimit(workers)
-	bad := make([]error, len(names))
-	for i, name := range names {
+	bad := make([]error, len(tables))
+	for i, t := range tables {
 		group.Go(func() error {
-			data, err := os.ReadFile(filepath.Join(dir, name))
+			data, err := os.ReadFile(filepath.Join(dir, t.name()))
 			if err == nil {
 				err = checkTable(data)
 			}
@@ -88,18 +89,26 @@ func (c *checked) checkTables(dir string, names []string, workers int) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for i, name := range names {
+	for i, t := range tables {
 		if bad[i] != nil {
-			c.problems = append(c.problems, &DamagedError{Dir: dir, Place: name, What: "the table is not what was written", Err: bad[i]})
+			c.problems = append(c.problems, &DamagedError{Dir: dir, Place: t.name(), What: "the table is not what was written", Err: bad[i]})
 			continue
 		}
-		c.tables = append(c.tables, name)
+		c.tables = append(c.tables, t)
 	}
 	return nil
 }
 
+// tableFile is a table as the manifest names it.
+type tableFile struct {
+	id    uint64
+	level int
+}
+
+func (t tableFile) name() string { return fmt.Sprintf("%06d%s", t.id, tableExt) }
+
 // manifestTables lists the tables that make up the database.
-func manifestTables(dir string) ([]string, error) {
+func manifestTables(dir string) ([]tableFile, error) {
 	f, err := os.Open(filepath.Join(dir, manifestFile))
 	if err != nil {
 		return nil, err
@@ -109,15 +118,15 @@ func manifestTables(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	var tables []tableFile
 	for id, t := range m.Tables {
 		if t.KeyID != 0 || t.Compression != 0 {
 			return nil, fmt.Errorf("table %d is encrypted or compressed", id)
 		}
-		names = append(names, fmt.Sprintf("%06d%s", id, tableExt))
+		tables = append(tables, tableFile{id, int(t.Level)})
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(tables, func(a, b tableFile) int { return cmp.Compare(a.id, b.id) })
+	return tables, nil
 }
 
 // mend makes the files ones that Badger can open: logs are cut behind their

@@ -38,8 +38,8 @@ type Committed struct {
 func (s *Store) Commit(ctx context.Context, e *Epoch) (Committed, error) {
 	s.committing.Lock()
 	defer s.committing.Unlock()
-	if s.closed.Load() {
-		return Committed{}, ErrClosed
+	if err := s.mutable(); err != nil {
+		return Committed{}, err
 	}
 	s.mu.Lock()
 	last, loaded, failed := s.last, s.loaded, s.failed

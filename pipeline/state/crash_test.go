@@ -236,7 +236,7 @@ var damages = []damage{
 // TestTornWrites spoils every file of states that were copied while a process
 // worked on them. What is opened then is what some epoch was, or nothing is.
 func TestTornWrites(t *testing.T) {
-	images, each := 3, 2
+	images, each := 3, 1
 	if testing.Short() {
 		images, each = 1, 1
 	}

@@ -62,6 +62,9 @@ func (s *Store) collectGarbage() {
 // A fold that is cut short does no harm: it writes what the epochs that it
 // folds would bring anyway, and they stay until all of it is written.
 func (s *Store) Fold(ctx context.Context) error {
+	if err := s.mutable(); err != nil {
+		return err
+	}
 	s.folding.Lock()
 	defer s.folding.Unlock()
 	s.mu.Lock()

@@ -36,13 +36,18 @@ func openFormat(dir string, memTable int64) (format, error) {
 		return format{}, fmt.Errorf("reading the folder of the state: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != formatFile+".new" && e.Name() != pidFile && e.Name() != "lost+found" {
+		if !ignored(e.Name()) {
 			return format{}, &DamagedError{Dir: dir, Place: formatFile,
 				What: fmt.Sprintf("the file is missing, yet the folder is not empty (it holds %q): it is no state, or a part of it was removed", e.Name())}
 		}
 	}
 	f = format{version: formatVersion, memTable: memTable}
 	return f, writeFloor(dir, memTable, 0)
+}
+
+// ignored says whether a folder counts as empty with something of that name in it.
+func ignored(name string) bool {
+	return name == formatFile+".new" || name == pidFile || name == importFolder || name == "lost+found"
 }
 
 func readFormat(dir string) (format, error) {
@@ -53,7 +58,7 @@ func readFormat(dir string) (format, error) {
 	damaged := &DamagedError{Dir: dir, Place: formatFile, What: "the file is not what was written"}
 	// All versions end in the sum of what stands before it, and begin with their number.
 	body, last, ok := strings.Cut(string(text), "sum ")
-	if !ok || last != fmt.Sprintf("%016x\n", xxhash.Sum64String(body)) {
+	if !ok || "sum "+last != formatSum(body) {
 		return format{}, damaged
 	}
 	var f format
@@ -69,13 +74,15 @@ func readFormat(dir string) (format, error) {
 	return f, nil
 }
 
+// formatSum is the last line of a format file.
+func formatSum(body string) string { return fmt.Sprintf("sum %016x\n", xxhash.Sum64String(body)) }
+
 // writeFloor writes the format file in one step. A state that is found below
 // the floor has lost what was durable.
 func writeFloor(dir string, memTable int64, floor uint64) error {
 	body := fmt.Sprintf(formatText, formatVersion, memTable, floor)
-	text := fmt.Sprintf("%ssum %016x\n", body, xxhash.Sum64String(body))
 	path := filepath.Join(dir, formatFile)
-	if err := writeSynced(path+".new", text); err != nil {
+	if err := writeSynced(path+".new", body+formatSum(body)); err != nil {
 		return fmt.Errorf("writing the state's format: %w", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

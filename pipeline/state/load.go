@@ -38,7 +38,7 @@ func (s *Store) LoadParallel(workers int, f func(worker int, key, value []byte, 
 		epochs = s.unfolded
 		s.mu.Unlock()
 	}
-	if err := s.load(workers, epochs, want, f); err != nil {
+	if err := s.load(workers, epochs, want, false, f); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -47,14 +47,15 @@ func (s *Store) LoadParallel(workers int, f func(worker int, key, value []byte, 
 	return nil
 }
 
-// load reads the records after the given epochs, which must come to want.
-func (s *Store) load(workers int, epochs []*marker, want marker, f func(worker int, key, value []byte, sum Sum) error) error {
+// load reads the records after the given epochs, which must come to want; with
+// numbers, those of the dictionary are given to f too.
+func (s *Store) load(workers int, epochs []*marker, want marker, numbers bool, f func(worker int, key, value []byte, sum Sum) error) error {
 	workers = max(workers, 1)
 	var raw int64
 	for _, m := range epochs {
 		raw += m.raw()
 	}
-	l := loader{s: s, epochs: epochs, f: f}
+	l := loader{s: s, epochs: epochs, numbers: numbers, f: f}
 	spans := make(chan span, slots)
 	for _, of := range spansFor(raw, 4*workers) {
 		spans <- of
@@ -89,7 +90,9 @@ func (s *Store) load(workers int, epochs []*marker, want marker, f func(worker i
 type loader struct {
 	s      *Store
 	epochs []*marker
-	f      func(worker int, key, value []byte, sum Sum) error
+	// numbers says that f gets the dictionary's numbers too.
+	numbers bool
+	f       func(worker int, key, value []byte, sum Sum) error
 
 	mu  sync.Mutex
 	got totals
@@ -107,7 +110,7 @@ func (l *loader) span(c *scratch, worker int, of span) error {
 	emit := func(r record) error {
 		got.records++
 		got.sum += r.sum
-		if Kind(r.key[0]) == KindNumber {
+		if Kind(r.key[0]) == KindNumber && !l.numbers {
 			return nil
 		}
 		return l.f(worker, r.key, r.value, r.sum)
@@ -128,7 +131,7 @@ func (l *loader) span(c *scratch, worker int, of span) error {
 			}
 			stale, err := merge(p, raw, ops[:n], true, emit)
 			if errors.Is(err, errTorn) || errors.Is(err, errSum) {
-				return l.s.damagedPage(slot, p.first, err)
+				err = l.s.tolerate(l.s.damagedPage(slot, p.first, err))
 			}
 			ops = ops[n:]
 			l.s.pages.note(p, stale > 0)
@@ -158,7 +161,10 @@ func (s *Store) eachPage(txn *badger.Txn, slot int, f func(p page, content []byt
 		}
 		content, err := s.unseal(txn, pageKey(slot, at.first), value)
 		if err != nil {
-			return s.damagedPage(slot, at.first, err)
+			at.exists = false // for a view, it is as if it were not there
+			if err := s.tolerate(s.damagedPage(slot, at.first, err)); err != nil {
+				return err
+			}
 		}
 		return f(at, content)
 	}

@@ -95,8 +95,8 @@ func (s *Store) Outbox(from uint64, limit int) ([]StoredEntry, error) {
 
 // Trim removes the entries below a sequence number: all sinks have them.
 func (s *Store) Trim(below uint64) error {
-	if s.closed.Load() {
-		return ErrClosed
+	if err := s.mutable(); err != nil {
+		return err
 	}
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
@@ -128,8 +128,8 @@ func (s *Store) Trim(below uint64) error {
 
 // Discard makes entries ones that are not to be delivered. Their places remain.
 func (s *Store) Discard(seqs []uint64) error {
-	if s.closed.Load() {
-		return ErrClosed
+	if err := s.mutable(); err != nil {
+		return err
 	}
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
@@ -189,8 +189,8 @@ func (s *Store) SetCursor(sink string, seq uint64) error {
 
 // RemoveCursor forgets a sink, so that it no longer holds entries back.
 func (s *Store) RemoveCursor(sink string) error {
-	if s.closed.Load() {
-		return ErrClosed
+	if err := s.mutable(); err != nil {
+		return err
 	}
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
@@ -220,8 +220,8 @@ func (s *Store) SetAccepted(seq uint64) error {
 }
 
 func (s *Store) setNumber(key []byte, n uint64, then func()) error {
-	if s.closed.Load() {
-		return ErrClosed
+	if err := s.mutable(); err != nil {
+		return err
 	}
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
@@ -262,11 +262,15 @@ func (o *outbox) recover(s *Store, txn *badger.Txn) error {
 	o.next.Store(next)
 	var err error
 	if o.trim, err = s.getNumber(txn, []byte{keyTrim}); err != nil {
-		return s.damaged("the outbox", "the mark of what was trimmed cannot be read", err)
+		if err := s.tolerate(s.damaged("the outbox", "the mark of what was trimmed cannot be read", err)); err != nil {
+			return err
+		}
 	}
 	o.trim = min(max(o.trim, 1), next)
 	if o.accepted, err = s.getNumber(txn, []byte{keyAccepted}); err != nil {
-		return s.damaged("the outbox", "the mark of what was accepted cannot be read", err)
+		if err := s.tolerate(s.damaged("the outbox", "the mark of what was accepted cannot be read", err)); err != nil {
+			return err
+		}
 	}
 	if err := o.recoverCursors(s, txn); err != nil {
 		return err
@@ -277,7 +281,7 @@ func (o *outbox) recover(s *Store, txn *badger.Txn) error {
 	err = scan(txn, []byte{keyOutbox}, true, func(key, _ []byte) error {
 		seq, ok := number(key)
 		if !ok || seq < o.trim || seq >= next {
-			return b.delete(append([]byte(nil), key...))
+			return b.deleteLeftover(key)
 		}
 		if seq == want {
 			want++
@@ -288,7 +292,7 @@ func (o *outbox) recover(s *Store, txn *badger.Txn) error {
 		return err
 	}
 	if want != next {
-		return s.damaged(fmt.Sprintf("entry %d of the outbox", want), fmt.Sprintf("it is missing, though entries up to %d were committed", next-1), nil)
+		return s.tolerate(s.damaged(fmt.Sprintf("entry %d of the outbox", want), fmt.Sprintf("it is missing, though entries up to %d were committed", next-1), nil))
 	}
 	return b.flush()
 }
@@ -302,13 +306,16 @@ func (o *outbox) recoverCursors(s *Store, txn *badger.Txn) error {
 		sink := string(key[1:])
 		seq, err := s.getNumber(txn, append([]byte(nil), key...))
 		if err != nil {
-			return s.damaged(fmt.Sprintf("the cursor of sink %q", sink), "it cannot be read", err)
+			return s.tolerate(s.damaged(fmt.Sprintf("the cursor of sink %q", sink), "it cannot be read", err))
 		}
 		o.cursors[sink] = seq
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if s.viewing {
+		return nil
 	}
 	b := s.newBatch()
 	defer b.discard()

@@ -29,14 +29,21 @@ func (s *Store) recover(f format) error {
 	}
 	dropped := len(markers) - len(s.unfolded)
 	if s.last.epoch < f.floor {
-		return s.damaged(fmt.Sprintf("epoch %d", s.last.epoch+1), fmt.Sprintf("it is not whole, but epoch %d was durable", f.floor), lost)
+		err := s.damaged(fmt.Sprintf("epoch %d", s.last.epoch+1), fmt.Sprintf("it is not whole, but epoch %d was durable", f.floor), lost)
+		if err := s.tolerate(err); err != nil {
+			return err
+		}
 	}
-	if err := s.loadDictionary(txn); err != nil {
+	if err := s.tolerate(s.loadDictionary(txn)); err != nil {
 		return err
+	}
+	if s.viewing {
+		_ = s.tolerate(lost)
+		return s.outbox.recover(s, txn)
 	}
 	if dropped > 0 || lost != nil {
 		// Whether what remains is an epoch, only its sum can tell.
-		if err := s.load(s.options.Workers, s.unfolded, s.last, func(int, []byte, []byte, Sum) error { return nil }); err != nil {
+		if err := s.load(s.options.Workers, s.unfolded, s.last, false, func(int, []byte, []byte, Sum) error { return nil }); err != nil {
 			return err
 		}
 		s.options.Log.Error("the newest epochs of the state are damaged and were dropped: the records after the last whole epoch are read again",
@@ -55,7 +62,7 @@ func (s *Store) readFolded(txn *badger.Txn) error {
 		m, err = decodeMarker(content, true)
 	}
 	if err != nil {
-		return s.damaged("the mark of the last fold", "it cannot be read", err)
+		return s.tolerate(s.damaged("the mark of the last fold", "it cannot be read", err))
 	}
 	if ok {
 		s.last, s.folded = *m, m.epoch
@@ -151,7 +158,7 @@ func (s *Store) removeLeftovers(txn *badger.Txn) error {
 		if epoch, ok := number(key); ok && epoch > s.folded && epoch <= s.last.epoch {
 			return nil
 		}
-		return b.delete(append([]byte(nil), key...))
+		return b.deleteLeftover(key)
 	})
 	if err != nil {
 		return err
@@ -166,7 +173,7 @@ func (s *Store) removeLeftovers(txn *badger.Txn) error {
 				return nil
 			}
 		}
-		return b.delete(append([]byte(nil), key...))
+		return b.deleteLeftover(key)
 	})
 	if err != nil {
 		return err

@@ -100,9 +100,14 @@ type Store struct {
 	wake    chan struct{} // a fold may be due
 	folding sync.Mutex    // held by a fold
 	lock    *dirLock
-	stop    context.CancelFunc
-	done    sync.WaitGroup
-	closed  atomic.Bool
+	// viewing says that nothing is written; shadow is the folder that Badger
+	// reads then, and problems what it could not read.
+	viewing  bool
+	shadow   string
+	problems []error
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+	closed   atomic.Bool
 }
 
 // Open opens the state in a folder, making it if the folder is empty or
@@ -190,9 +195,17 @@ func (s *Store) Close() error {
 	s.done.Wait()
 	s.committing.Lock()
 	defer s.committing.Unlock()
-	err := writeFloor(s.options.Dir, s.options.MemTable, s.Last()) // while the folder is ours
+	var err error
+	if !s.viewing {
+		err = writeFloor(s.options.Dir, s.options.MemTable, s.Last()) // while the folder is ours
+	}
 	if cerr := s.db.Close(); err == nil {
 		err = cerr
+	}
+	if s.viewing {
+		if rerr := os.RemoveAll(s.shadow); err == nil {
+			err = rerr
+		}
 	}
 	if lerr := s.lock.release(); err == nil {
 		err = lerr
