@@ -11,6 +11,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/state"
 	"sluice/stages/detect"
+	"sluice/stages/parse"
 )
 
 // StateOptions lend a graph the store that keeps its state.
@@ -49,6 +50,8 @@ func (e *Engine) Resume(o GraphOptions, s StateOptions) (*Resumption, error) {
 	if err != nil {
 		return nil, err
 	}
+	running.dict = s.Dictionary
+	e.Ledger.Durable()
 	r := &Resumption{engine: e, options: o, running: running, dict: s.Dictionary}
 	r.coder = pipeline.NewKeptCoder(e.Schema, s.Dictionary, e.Detector.ScenarioIDs())
 	r.shards = make([]lockedShard, o.Shards+1)
@@ -76,6 +79,10 @@ func (r *Resumption) Load(key, value []byte, sum state.Sum) error {
 				break
 			}
 		}
+	case state.KindStash:
+		taken, err = r.loadStash(key, value, sum)
+	case state.KindDecisions:
+		err = r.engine.Ledger.Load(key, value, sum)
 	case state.KindPending:
 		taken, err = r.loadPending(key, value, sum)
 	case state.KindLine:
@@ -108,6 +115,20 @@ func (r *Resumption) loadShard(key, value []byte, sum state.Sum) (bool, error) {
 		i = int(e.Matcher.Route(doc, bucketKey) % uint64(r.options.Shards))
 	}
 	return r.shards[i].load(key, value, sum)
+}
+
+func (r *Resumption) loadStash(key, value []byte, sum state.Sum) (bool, error) {
+	number, ok := parse.StashPartition(key)
+	if !ok {
+		return false, fmt.Errorf("the key %q of a stash's record: %w", key, pipeline.ErrCut)
+	}
+	p, ok := pipeline.PartitionOf(r.dict, number)
+	if !ok {
+		return false, fmt.Errorf("a stash belongs to partition number %d: %w", number, pipeline.ErrCut)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running.stash(p).Load(key, value, sum)
 }
 
 func (r *Resumption) loadPending(key, value []byte, sum state.Sum) (bool, error) {
@@ -144,6 +165,10 @@ func (r *Resumption) Graph(next map[pipeline.Partition]int64, clocks map[pipelin
 	for i := range r.shards {
 		r.shards[i].Loaded()
 	}
+	for _, s := range r.running.stashes {
+		s.Loaded()
+	}
+	r.engine.Ledger.Loaded()
 	if len(r.lines) > 0 && r.options.Merge == nil {
 		return nil, nil, fmt.Errorf("the state holds %d lines that wait to be merged with those of other partitions, "+
 			"and pipeline.order is arrival: set it to merged, or run sluice state reset to start empty", len(r.lines))
@@ -151,6 +176,7 @@ func (r *Resumption) Graph(next map[pipeline.Partition]int64, clocks map[pipelin
 	e := r.engine
 	o := e.pipelineOptions(&r.options, r.running, func(i int) *detect.Shard { return r.shards[i].Shard })
 	o.Coder, o.Dictionary = r.coder, r.dict
+	o.Front = front{r.running}
 	o.LateAlerts = e.opts.ReverseDNS
 	g, err := pipeline.NewGraph(o)
 	if err != nil {

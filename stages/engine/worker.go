@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/pipeline"
+	"sluice/pipeline/state"
 	"sluice/stages/decode"
 	"sluice/stages/expression"
 	"sluice/stages/match"
@@ -17,6 +18,7 @@ type running struct {
 	decoders map[string]*decode.Decoder
 	raw      *decode.Decoder
 	dead     DeadOptions
+	dict     *state.Dictionary // nil when stashes are not durable
 
 	mu      sync.Mutex
 	stashes map[pipeline.Partition]*parse.Stashes
@@ -29,6 +31,9 @@ func (r *running) stash(p pipeline.Partition) *parse.Stashes {
 	s := r.stashes[p]
 	if s == nil {
 		s = r.engine.Parser.NewStashes()
+		if r.dict != nil {
+			s.Durable(r.dict, pipeline.PartitionNumber(r.dict, p))
+		}
 		r.stashes[p] = s
 	}
 	return s

@@ -46,7 +46,7 @@ func openDurable(p *Pipeline) (d *durable, err error) {
 	d = &durable{p: p, store: store, commits: newCommitter(p)}
 	d.cp = pipeline.NewCheckpointer(pipeline.CheckpointOptions{
 		Store: store, Interval: c.Interval, MinInterval: c.MinInterval, Clock: p.clock,
-		Entries: d.entries, Durable: d.durable,
+		Entries: d.entries, Save: func(w *state.Writer) { p.engine.Ledger.Save(w) }, Durable: d.durable,
 	})
 	g, err := d.graph(true)
 	if err != nil {
