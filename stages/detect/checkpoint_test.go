@@ -222,6 +222,10 @@ func TestCheckpointsChangeNothing(t *testing.T) {
 		b := compileBench(t, Options{}, zoo()...)
 		plain := ShardOptions{Free: seed%3 != 0, Lateness: time.Duration(seed%4) * 10 * time.Second}
 		want := b.plainly(t, script, plain)
+		uninterrupted, store := b.saved(t, script, plain)
+		if uninterrupted != want {
+			t.Fatalf("seed %d: being saved makes a difference: %s", seed, firstDifference(uninterrupted, want))
+		}
 
 		opts := plain
 		opts.Coder = b.coder(state.NewDictionary())
@@ -234,6 +238,9 @@ func TestCheckpointsChangeNothing(t *testing.T) {
 		}
 		if got := c.finish(); got != want {
 			t.Fatalf("seed %d: %s", seed, firstDifference(got, want))
+		}
+		if got, want := c.store.describe(t, opts.Coder.Dictionary()), store; got != want {
+			t.Fatalf("seed %d: stored is: %s", seed, firstDifference(got, want))
 		}
 		if c.crashes < 3 || c.restored < 50 {
 			t.Errorf("seed %d: %d crashes with %d records restored: too tame", seed, c.crashes, c.restored)
@@ -249,4 +256,138 @@ func (b *bench) plainly(t *testing.T, script []scriptLine, o ShardOptions) strin
 		line, all = f.feed(script, line, 10, shards, all)
 	}
 	return outcomeOf(t, all, shards)
+}
+
+// saved is the outcome on one shard that is saved once, at the end, and the
+// description of what it saved.
+func (b *bench) saved(t *testing.T, script []scriptLine, o ShardOptions) (outcome, store string) {
+	dict := state.NewDictionary()
+	// Numbers are given in another order than in other runs.
+	dict.Number(state.NumberDefinition, b.detector.ScenarioIDs()[5].Hash)
+	o.Coder = b.coder(dict)
+	f, shards := b.newFeeder(), b.shards(1, o)
+	shards[0].looks = 1 // memory is freed late
+	var all []pipeline.Overflow
+	for line := 0; line < len(script); {
+		line, all = f.feed(script, line, 10, shards, all)
+	}
+	m := newMemory()
+	shards[0].Freeze()
+	m.write(t, []*state.Writer{shards[0].Encode(1 << 20)})
+	return outcomeOf(t, all, shards), m.describe(t, dict)
+}
+
+// describe describes what is stored and not dead.
+func (m *memory) describe(t testing.TB, dict *state.Dictionary) string {
+	t.Helper()
+	d := NewDescriber(dict)
+	var all []string
+	add := func(r any, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line, _ := json.Marshal(r); string(line) != "null" {
+			all = append(all, string(line))
+		}
+	}
+	for _, kind := range []state.Kind{state.KindShardClock, state.KindBlackhole, state.KindBucket} {
+		for k, v := range m.values {
+			switch key := []byte(k); {
+			case state.Kind(k[0]) != kind:
+			case kind == state.KindShardClock:
+				add(d.Clock(key, v))
+			case kind == state.KindBlackhole:
+				add(d.Blackhole(key, v))
+			default:
+				add(d.Bucket(key, v))
+			}
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
+
+// TestForget drops what a partition fed last, and no more, here and in the store.
+func TestForget(t *testing.T) {
+	script := randomScript(rand.New(rand.NewPCG(1, 6)), 600, len(zoo()), time.Second)
+	b := compileBench(t, Options{}, zoo()...)
+	o := ShardOptions{Free: true, Coder: b.coder(state.NewDictionary())}
+	f, shards, m := b.newFeeder(), b.shards(2, o), newMemory()
+	for line := 0; line < len(script); {
+		line, _ = f.feed(script, line, 10, shards, nil)
+		if line > 400 && len(m.values) == 0 { // some are stored, and some of those frozen anew
+			m.write(t, b.checkpoint(shards))
+		}
+	}
+	for _, s := range shards {
+		s.Freeze()
+	}
+	gone := pipeline.Partition{Source: "test", Topic: "log", ID: 1}
+	before, after := 0, 0
+	for _, s := range shards {
+		before += s.Stats().Live + s.Stats().Blackholes
+		s.Forget(gone)
+		s.Forget(pipeline.Partition{Source: "never seen"})
+		after += s.Stats().Live + s.Stats().Blackholes
+	}
+	m.write(t, []*state.Writer{shards[0].Encode(1 << 20), shards[1].Encode(1 << 20)})
+	if got := len(m.values) - 2; got != before {
+		t.Errorf("the frozen epoch has %d records, want all %d", got, before)
+	}
+	m.write(t, b.checkpoint(shards))
+	if got := len(m.values) - 1; got != after || after == 0 || after == before {
+		t.Errorf("%d records are left, want %d of %d", got, after, before)
+	}
+	for _, s := range shards {
+		if e := s.Export(); len(e.Clocks) != 1 || e.Clocks[0].Partition == gone {
+			t.Errorf("clocks %v", e.Clocks)
+		} else if slices.ContainsFunc(e.Buckets, func(b BucketState) bool { return b.FedBy == gone }) {
+			t.Error("a bucket that the partition fed last is left")
+		}
+	}
+}
+
+// checkpoint freezes and encodes shards.
+func (b *bench) checkpoint(shards []*Shard) []*state.Writer {
+	var out []*state.Writer
+	for _, s := range shards {
+		s.Freeze()
+		for w := s.Encode(7); ; w = s.Encode(7) {
+			if w != nil {
+				out = append(out, w)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// TestEveryFreezeHasAWriter, also when the next comes before the last is written.
+func TestEveryFreezeHasAWriter(t *testing.T) {
+	b := compileBench(t, Options{}, zoo()...)
+	f, shards := b.newFeeder(), b.shards(1, ShardOptions{Coder: b.coder(state.NewDictionary())})
+	script := parseScript(t, []string{"1s a", "2s b", "3s a", "4s a", "5s a"})
+	m := newMemory()
+	if shards[0].Encode(1) != nil {
+		t.Error("a Writer without a Freeze")
+	}
+	for line := range script {
+		f.feed(script, line, 1, shards, nil)
+		shards[0].Freeze()
+	}
+	counts := []string{}
+	for range script {
+		w := shards[0].Encode(10)
+		if w == nil {
+			t.Fatal("a Freeze has no Writer")
+		}
+		m.write(t, []*state.Writer{w})
+		counts = append(counts, fmt.Sprint(w.Len()))
+	}
+	if w := shards[0].Encode(10); w != nil {
+		t.Error("a Writer too many")
+	}
+	if got := strings.Join(counts, " "); got != "2 2 2 2 3" { // a bucket and the clock; the last is an overflow that arms a blackhole
+		t.Errorf("changes %s", got)
+	}
 }
