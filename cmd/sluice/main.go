@@ -72,8 +72,14 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), versionCommand())
-	for _, c := range root.Commands() {
+	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), stateCommand(), versionCommand())
+	asUsageErrors(root)
+	return root
+}
+
+// asUsageErrors makes wrong arguments of a command's subcommands wrong usage.
+func asUsageErrors(parent *cobra.Command) {
+	for _, c := range parent.Commands() {
 		if check := c.Args; check != nil {
 			c.Args = func(cmd *cobra.Command, args []string) error {
 				if err := check(cmd, args); err != nil {
@@ -82,8 +88,8 @@ func newRoot() *cobra.Command {
 				return nil
 			}
 		}
+		asUsageErrors(c)
 	}
-	return root
 }
 
 // required is an error of usage when a flag was left empty.
