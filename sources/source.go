@@ -52,6 +52,14 @@ type Source interface {
 	Close() error
 }
 
+// Announcer is a Source that reads its partitions side by side and names each
+// before it emits the first of its records, those it finds together in one
+// call, even if that is none. Announce is called once, before Run. Lines of several partitions can be
+// merged in the order of their times only where it is known which there are.
+type Announcer interface {
+	Announce(tell func(partitions ...pipeline.Partition))
+}
+
 // Stats is what a source has done so far.
 type Stats struct {
 	Records, Bytes uint64

@@ -29,10 +29,12 @@ func (s *Source) discover(ctx context.Context, begin func(part pipeline.Partitio
 			return fmt.Errorf("kafka: none of the partitions of %s is for this process; look at partitions and share",
 				strings.Join(s.config.Topics, ", "))
 		}
+		parts = slices.DeleteFunc(parts, s.knows)
+		if s.announce != nil && (err == nil || len(parts) > 0) {
+			s.announce(parts...)
+		}
 		for _, p := range parts {
-			if !s.knows(p) {
-				begin(p, late)
-			}
+			begin(p, late)
 		}
 		if err != nil || missing != "" {
 			if err == nil {

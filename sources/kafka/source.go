@@ -33,6 +33,8 @@ type Source struct {
 	transport *kafka.Transport
 	stop      context.CancelFunc // ends the transport's own goroutines
 
+	announce func(partitions ...pipeline.Partition) // nil when nobody asked
+
 	records, bytes, skipped, gaps atomic.Uint64
 
 	mu         sync.Mutex // guards partitions
@@ -70,6 +72,9 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 
 // Name implements sources.Source.
 func (s *Source) Name() string { return s.name }
+
+// Announce implements sources.Announcer.
+func (s *Source) Announce(tell func(partitions ...pipeline.Partition)) { s.announce = tell }
 
 // Run implements sources.Source. It ends with the context, with an error of
 // Emit, or with a sentence: a topic or an offset that is not there and that

@@ -197,9 +197,10 @@ func (d *durable) finish(ctx context.Context) error {
 
 // The reasons for which nothing is read.
 const (
-	holdDisk   = "the disk that holds the state is almost full"
-	holdOutbox = "too much waits for a sink that blocks"
-	holdEpoch  = "too many alerts wait to be made durable"
+	holdSources = "lines are merged, and not every source has said which partitions it reads"
+	holdDisk    = "the disk that holds the state is almost full"
+	holdOutbox  = "too much waits for a sink that blocks"
+	holdEpoch   = "too many alerts wait to be made durable"
 )
 
 // maxWaiting is how many alerts may wait for an epoch before reading waits too.

@@ -336,6 +336,7 @@ func (k *keeper) take(ctx context.Context, from sources.Positions, forget []pipe
 	for p := range from {
 		k.reading[p] = true
 	}
+	k.m.d.p.announced(k.source.Name(), slices.Collect(maps.Keys(from))...)
 	return nil
 }
 

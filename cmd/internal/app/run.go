@@ -50,6 +50,9 @@ type Pipeline struct {
 
 	reloading sync.Mutex // held by a reload, and by the end
 
+	silentMu sync.Mutex
+	silent   map[string]bool // sources that have named no partitions yet, where lines are merged
+
 	// Skipped is how many broken rules were left out.
 	Skipped int
 
@@ -103,6 +106,9 @@ func New(c *Config, env Env) (*Pipeline, error) {
 	}
 	if err := p.checkNotifications(c.Profiles); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", c.file, err), p.Close())
+	}
+	if err := p.announcements(); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	if err := p.prepare(); err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -292,7 +298,7 @@ func (p *Pipeline) read(ctx context.Context, stop <-chan struct{}, from func(sou
 	}()
 	for _, s := range p.sources {
 		readers.Go(func() error {
-			err := s.Run(ctx, from(s), p.emitOf(s))
+			err := s.Run(ctx, from(s), p.intake.emit)
 			stopped := errors.Is(err, context.Canceled) || errors.Is(err, pipeline.ErrStopped) ||
 				ctx.Err() != nil && errors.Is(err, ctx.Err())
 			if err != nil && !stopped {
@@ -304,21 +310,36 @@ func (p *Pipeline) read(ctx context.Context, stop <-chan struct{}, from func(sou
 	return readers.Wait()
 }
 
-// emitOf returns the Emit of a source. Where lines are merged by their
-// clocks, the first batch tells which partitions there are to wait for.
-func (p *Pipeline) emitOf(s sources.Source) sources.Emit {
+// announcements lets nothing in before every source has named its partitions:
+// where lines are merged, those of one wait for those of the others.
+func (p *Pipeline) announcements() error {
 	if p.config.Pipeline.Order != OrderMerged {
-		return p.intake.emit
+		return nil
 	}
-	var once sync.Once
-	return func(ctx context.Context, b *pipeline.RecordBatch) error {
-		once.Do(func() {
-			for _, part := range s.Stats().Partitions {
-				p.intake.expect(part.Partition)
-			}
-		})
-		return p.intake.emit(ctx, b)
+	p.silent = make(map[string]bool)
+	for _, s := range p.sources {
+		a, ok := s.(sources.Announcer)
+		if !ok {
+			return fmt.Errorf("%s: pipeline.order is merged, and source %s does not read its partitions side by side; "+
+				"use a source such as kafka, or order: arrival", p.config.file, s.Name())
+		}
+		p.silent[s.Name()] = true
+		a.Announce(func(parts ...pipeline.Partition) { p.announced(s.Name(), parts...) })
 	}
+	p.intake.hold(holdSources, true)
+	return nil
+}
+
+// announced is told which partitions a source reads.
+func (p *Pipeline) announced(source string, parts ...pipeline.Partition) {
+	if p.config.Pipeline.Order != OrderMerged {
+		return
+	}
+	p.intake.expect(parts...)
+	p.silentMu.Lock()
+	defer p.silentMu.Unlock()
+	delete(p.silent, source)
+	p.intake.hold(holdSources, len(p.silent) > 0)
 }
 
 func (p *Pipeline) commitLoop(ctx context.Context, graphDone <-chan struct{}) error {
