@@ -65,6 +65,8 @@ type counters struct {
 	pipeline.BatchStats
 	overflows, whitelisted, alerts, decisions, lost, idleSteps, muted atomic.Uint64
 	clock                                                             time.Time
+	// dead counts what goes to the dead letters, by kind and reason.
+	dead map[string]uint64
 }
 
 // Env is what a program lends to a pipeline.
@@ -401,6 +403,12 @@ func (c *counters) add(out *pipeline.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.BatchStats.Add(&out.Stats)
+	for i := range out.Dead {
+		if c.dead == nil {
+			c.dead = make(map[string]uint64)
+		}
+		c.dead[string(out.Dead[i].Kind)+": "+out.Dead[i].Reason]++
+	}
 	if out.Clock.After(c.clock) {
 		c.clock = out.Clock
 	}

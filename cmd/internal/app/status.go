@@ -20,6 +20,10 @@ type Status struct {
 	Buckets                                         int64
 	// Lag is what the sources have yet to read, of those that can say.
 	Lag int64
+	// Waiting is how many alerts wait in the outbox, counted once a sink.
+	Waiting int
+	// Dead counts what went to the dead letters, by kind and reason.
+	Dead map[string]uint64
 	// Clock is the highest event time seen.
 	Clock time.Time
 }
@@ -29,7 +33,13 @@ func (p *Pipeline) Status() Status {
 	p.stats.mu.Lock()
 	s := Status{Clock: p.stats.clock}
 	s.BatchStats.Add(&p.stats.BatchStats)
+	s.Dead = maps.Clone(p.stats.dead)
 	p.stats.mu.Unlock()
+	if p.durable != nil {
+		for _, o := range p.durable.deliverer.Stats() {
+			s.Waiting += o.Waiting
+		}
+	}
 	s.Overflows, s.Whitelisted = p.stats.overflows.Load(), p.stats.whitelisted.Load()
 	s.Alerts, s.Decisions, s.Lost = p.stats.alerts.Load(), p.stats.decisions.Load(), p.stats.lost.Load()
 	s.Buckets = p.gauges.Buckets.Load()
@@ -51,6 +61,9 @@ func (s Status) line(before Status, over time.Duration) string {
 	fmt.Fprintf(&b, "%s lines/s · lag %s · %s lines, %s unparsed · %s buckets · %s alerts",
 		short(rate), short(float64(s.Lag)), short(float64(s.Lines)), short(float64(s.Unparsed)),
 		short(float64(s.Buckets)), short(float64(s.Alerts)))
+	if s.Waiting > 0 {
+		fmt.Fprintf(&b, " · %s wait for sinks", short(float64(s.Waiting)))
+	}
 	if s.Lost > 0 {
 		fmt.Fprintf(&b, " · %d overflows without an alert", s.Lost)
 	}
@@ -138,5 +151,26 @@ func (p *Pipeline) logLosses() {
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Errors)) {
 		p.log.Warn("lines or records could not be used", "reason", reason, "count", s.Errors[reason])
+	}
+	for _, reason := range slices.Sorted(maps.Keys(s.Dead)) {
+		p.log.Info("records and lines went to the dead letters", "reason", reason, "count", s.Dead[reason])
+	}
+	p.logUndelivered()
+}
+
+// logUndelivered says which sinks did not get all alerts that were for them.
+func (p *Pipeline) logUndelivered() {
+	for _, s := range p.sinks {
+		if n := s.Stats().Rejected; n > 0 {
+			p.log.Warn("a sink refused alerts for good", "sink", s.Name(), "alerts", n)
+		}
+	}
+	if p.durable == nil {
+		return
+	}
+	for _, o := range p.durable.deliverer.Stats() {
+		if o.OverQuota > 0 {
+			p.log.Warn("too much waited for a sink, which lost its oldest", "sink", o.Sink, "alerts", o.OverQuota, "on_full", o.OnFull)
+		}
 	}
 }
