@@ -26,6 +26,11 @@ type Status struct {
 	Dead map[string]uint64
 	// Clock is the highest event time seen.
 	Clock time.Time
+	// IdleSteps counts how often lines stopped waiting for an idle partition
+	// (order: merged): above 0 their order is not that of every run.
+	IdleSteps uint64
+	// State is nil without durable state.
+	State *StateStatus
 }
 
 // Status returns a snapshot; any goroutine may call it.
@@ -42,7 +47,8 @@ func (p *Pipeline) Status() Status {
 	}
 	s.Overflows, s.Whitelisted = p.stats.overflows.Load(), p.stats.whitelisted.Load()
 	s.Alerts, s.Decisions, s.Lost = p.stats.alerts.Load(), p.stats.decisions.Load(), p.stats.lost.Load()
-	s.Buckets = p.gauges.Buckets.Load()
+	s.Buckets, s.IdleSteps = p.gauges.Buckets.Load(), p.stats.idleSteps.Load()
+	s.State = p.stateStatus()
 	for _, src := range p.sources {
 		for _, part := range src.Stats().Partitions {
 			s.Lag += max(0, part.Lag())
@@ -66,6 +72,12 @@ func (s Status) line(before Status, over time.Duration) string {
 	}
 	if s.Lost > 0 {
 		fmt.Fprintf(&b, " · %d overflows without an alert", s.Lost)
+	}
+	if s.IdleSteps > 0 {
+		fmt.Fprintf(&b, " · %d steps over idle partitions", s.IdleSteps)
+	}
+	if s.State != nil {
+		b.WriteString(s.State.line())
 	}
 	return b.String()
 }
@@ -148,6 +160,12 @@ func (p *Pipeline) logLosses() {
 	s := p.Status()
 	if s.Lost > 0 {
 		p.log.Warn("overflows made no alert; --verbose shows each", "overflows", s.Lost)
+	}
+	if s.IdleSteps > 0 {
+		p.log.Warn("lines did not wait for idle partitions: their order is not that of every run", "steps", s.IdleSteps)
+	}
+	if s.State != nil {
+		s.State.losses(func(what string, n uint64) { p.log.Warn(what, "count", n) })
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Errors)) {
 		p.log.Warn("lines or records could not be used", "reason", reason, "count", s.Errors[reason])
