@@ -68,11 +68,15 @@ type Checkpointer struct {
 
 	hurry chan struct{} // an alert waits
 
-	mu     sync.Mutex // one checkpoint at a time; guards what follows
+	turn    chan struct{} // holds one token: one checkpoint at a time
+	running sync.WaitGroup
+	// Who has the token uses what follows.
 	graph  *Graph
 	stored uint64
-	saved  map[Partition]*savedPartition
 	extra  []*state.Writer // for the next epoch
+
+	savedMu sync.Mutex
+	saved   map[Partition]*savedPartition
 
 	epochMu sync.Mutex // guards what follows
 	entries []CausedEntry
@@ -88,15 +92,19 @@ type savedPartition struct {
 
 // NewCheckpointer returns a checkpointer without a graph.
 func NewCheckpointer(o CheckpointOptions) *Checkpointer {
-	return &Checkpointer{opts: o, hurry: make(chan struct{}, 1), saved: make(map[Partition]*savedPartition)}
+	c := &Checkpointer{
+		opts: o, hurry: make(chan struct{}, 1), turn: make(chan struct{}, 1), saved: make(map[Partition]*savedPartition),
+	}
+	c.turn <- struct{}{}
+	return c
 }
 
 // Attach sets the graph whose state is made durable, made of the last epoch's
 // state. A graph before it must have ended: what it delivered behind its last
 // barrier is delivered again.
 func (c *Checkpointer) Attach(g *Graph) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	<-c.turn
+	defer c.release()
 	c.graph = g
 	c.epochMu.Lock()
 	defer c.epochMu.Unlock()
@@ -106,8 +114,8 @@ func (c *Checkpointer) Attach(g *Graph) {
 // Add puts changes into the next epoch, such as the deletion of records
 // whose owner is gone.
 func (c *Checkpointer) Add(w *state.Writer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	<-c.turn
+	defer c.release()
 	if w.Len() > 0 {
 		c.extra = append(c.extra, w)
 	}
@@ -146,8 +154,10 @@ func (c *Checkpointer) Waiting() int {
 	return len(c.entries) + len(c.closed)
 }
 
-// Run makes checkpoints until ctx is done or one fails.
+// Run makes checkpoints until ctx is done or one fails. It returns when none
+// is under way any more, whoever asked for it.
 func (c *Checkpointer) Run(ctx context.Context) error {
+	defer c.running.Wait()
 	last := c.opts.Clock.Now()
 	due := c.opts.Clock.After(c.opts.Interval)
 	hurry := c.hurry
@@ -174,11 +184,31 @@ func (c *Checkpointer) Run(ctx context.Context) error {
 	}
 }
 
+func (c *Checkpointer) release() { c.turn <- struct{}{} }
+
 // Checkpoint makes durable what was emitted so far, and drops the state of
-// the partitions to forget. It is done when Durable has returned.
+// the partitions to forget. It is done when Durable has returned. When ctx
+// ends before, it goes on by itself as far as it can, and the next one waits for it.
 func (c *Checkpointer) Checkpoint(ctx context.Context, forget ...Partition) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	c.running.Go(func() {
+		defer c.release()
+		done <- c.checkpoint(ctx, forget)
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Checkpointer) checkpoint(ctx context.Context, forget []Partition) error {
 	snapshot, err := c.graph.Checkpoint(ctx, c.stored, forget...)
 	if err != nil {
 		return err
@@ -209,6 +239,8 @@ func (c *Checkpointer) Checkpoint(ctx context.Context, forget ...Partition) erro
 
 // savePartitions writes down the positions and clocks that changed.
 func (c *Checkpointer) savePartitions(s *Snapshot) {
+	c.savedMu.Lock()
+	defer c.savedMu.Unlock()
 	d := c.opts.Store.Dictionary()
 	for _, p := range s.Forgotten {
 		if old := c.saved[p]; old != nil {
@@ -282,8 +314,8 @@ func (c *Checkpointer) Load(key, value []byte, sum state.Sum) error {
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.savedMu.Lock()
+	defer c.savedMu.Unlock()
 	s := c.of(p)
 	if state.Kind(key[0]) == state.KindPosition {
 		s.next, s.nextSum = next, sum
@@ -296,8 +328,8 @@ func (c *Checkpointer) Load(key, value []byte, sum state.Sum) error {
 // Held returns where the state stands: the positions and clocks of all
 // partitions that it holds.
 func (c *Checkpointer) Held() (next map[Partition]int64, clocks map[Partition]time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.savedMu.Lock()
+	defer c.savedMu.Unlock()
 	next, clocks = make(map[Partition]int64, len(c.saved)), make(map[Partition]time.Time, len(c.saved))
 	for p, s := range maps.All(c.saved) {
 		if s.nextSum != 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -139,6 +140,22 @@ func (d *durable) from(s sources.Source) sources.Positions {
 		}
 	}
 	return from
+}
+
+// begins says which partitions begin without state.
+func (d *durable) begins(parts []pipeline.Partition) {
+	if d == nil {
+		return
+	}
+	var names []string
+	for _, p := range parts {
+		if _, ok := d.restored[p]; !ok {
+			names = append(names, p.String())
+		}
+	}
+	if len(names) > 0 {
+		d.p.log.Info("partitions begin with empty state", "partitions", strings.Join(names, ", "))
+	}
 }
 
 // run runs the pipeline until its sources end or ctx is done.

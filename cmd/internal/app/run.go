@@ -312,23 +312,27 @@ func (p *Pipeline) read(ctx context.Context, stop <-chan struct{}, from func(sou
 	return readers.Wait()
 }
 
-// announcements lets nothing in before every source has named its partitions:
-// where lines are merged, those of one wait for those of the others.
+// announcements has sources name their partitions. Where lines are merged,
+// those of one wait for those of the others: nothing is let in before every
+// source has named them.
 func (p *Pipeline) announcements() error {
-	if p.config.Pipeline.Order != OrderMerged {
-		return nil
-	}
+	merged := p.config.Pipeline.Order == OrderMerged
 	p.silent = make(map[string]bool)
 	for _, s := range p.sources {
 		a, ok := s.(sources.Announcer)
-		if !ok {
+		if merged && !ok {
 			return fmt.Errorf("%s: pipeline.order is merged, and source %s does not read its partitions side by side; "+
 				"use a source such as kafka, or order: arrival", p.config.file, s.Name())
 		}
-		p.silent[s.Name()] = true
-		a.Announce(func(parts ...pipeline.Partition) { p.announced(s.Name(), parts...) })
+		if ok {
+			p.silent[s.Name()] = merged
+			a.Announce(func(parts ...pipeline.Partition) {
+				p.announced(s.Name(), parts...)
+				p.durable.begins(parts)
+			})
+		}
 	}
-	p.intake.hold(holdSources, true)
+	p.intake.hold(holdSources, merged)
 	return nil
 }
 
