@@ -114,3 +114,27 @@ func TestRecordsThatAreDamagedAreNotDescribed(t *testing.T) {
 		}
 	}
 }
+
+func FuzzDescribe(f *testing.F) {
+	dict := state.NewDictionary()
+	b := compileBench(f, Options{}, zoo()...)
+	shards := b.shards(1, ShardOptions{Free: true, Coder: b.coder(dict)})
+	b.newFeeder().feed(randomScript(rand.New(rand.NewPCG(1, 1)), 100, len(zoo()), time.Second), 0, 100, shards, nil)
+	shards[0].Freeze()
+	m := newMemory()
+	m.write(f, []*state.Writer{shards[0].Encode(1 << 30)})
+	for k, v := range m.values {
+		f.Add([]byte(k), v)
+	}
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		if len(key) == 0 {
+			return
+		}
+		d := NewDescriber(dict)
+		_, _ = d.Clock(key, value)
+		_, _ = d.Blackhole(key, value)
+		if b, err := d.Bucket(key, value); err == nil && b != nil && (len(b.Queue) == 0 || b.Scenario == "") {
+			t.Errorf("%q is described as %+v", key, b)
+		}
+	})
+}

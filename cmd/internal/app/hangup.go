@@ -14,8 +14,9 @@ import (
 	"sluice/sinks/outbox"
 )
 
-// hangups follows SIGHUP from now on; done ends that.
-func (p *Pipeline) hangups() (signals <-chan os.Signal, done func()) {
+// hangups follows SIGHUP from now on; done ends that. It comes before anything
+// that takes long, since a signal that nobody follows ends the process.
+func hangups() (signals <-chan os.Signal, done func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)
 	return c, func() { signal.Stop(c) }

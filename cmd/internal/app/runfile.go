@@ -26,6 +26,8 @@ func NewLog(w io.Writer, verbose bool) *slog.Logger {
 // ctx is done, with a live status line where stderr is a terminal, and a line
 // in the log every ten seconds where it is not.
 func RunFile(ctx context.Context, path string, verbose bool, stdout, stderr io.Writer) (err error) {
+	signals, done := hangups()
+	defer done()
 	c, err := Load(path)
 	if err != nil {
 		return err
@@ -48,12 +50,10 @@ func RunFile(ctx context.Context, path string, verbose bool, stdout, stderr io.W
 	if p.Skipped > 0 {
 		log.Warn("some rules are broken and were left out; sluice check shows them", "rules", p.Skipped)
 	}
-	hangups, done := p.hangups()
-	defer done()
 	reporting, stop := context.WithCancel(ctx)
 	var reporter sync.WaitGroup
 	reporter.Go(func() { p.Report(reporting, line, interval) })
-	reporter.Go(func() { p.followHangups(reporting, hangups) })
+	reporter.Go(func() { p.followHangups(reporting, signals) })
 	err = p.Run(ctx)
 	stop()
 	reporter.Wait()
