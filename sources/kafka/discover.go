@@ -38,7 +38,7 @@ func (s *Source) discover(ctx context.Context, begin func(part pipeline.Partitio
 		}
 		if err != nil || missing != "" {
 			if err == nil {
-				late, err = true, fmt.Errorf("kafka: topic %q does not exist yet; waiting for it", missing)
+				late, err = true, fmt.Errorf("topic %q does not exist yet; waiting for it", missing)
 			}
 			s.health.failed("metadata", s.explain(err))
 			if err := wait.next(ctx); err != nil {

@@ -47,9 +47,6 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if err := c.Share.resolve(); err != nil {
-		return nil, err
-	}
 	connector, err := kafkaconn.New(c.settings())
 	if err != nil {
 		return nil, err
@@ -80,6 +77,9 @@ func (s *Source) Announce(tell func(partitions ...pipeline.Partition)) { s.annou
 // Emit, or with a sentence: a topic or an offset that is not there and that
 // the configuration gives no way around, or a refusal of the brokers.
 func (s *Source) Run(ctx context.Context, from sources.Positions, out sources.Emit) error {
+	if err := s.config.Share.resolve(); err != nil { // not before: a check may run on another host
+		return err
+	}
 	defer s.cluster.close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
