@@ -94,6 +94,36 @@ func TestEveryKindIsDocumentedByAnExampleThatWorks(t *testing.T) {
 	}
 }
 
+func TestEveryPlaceForDeadLettersIsDocumentedByAnExampleThatWorks(t *testing.T) {
+	kinds := sinks.DeadLettersKinds()
+	if len(kinds) < 2 {
+		t.Errorf("only %d kinds are known", len(kinds))
+	}
+	for _, k := range kinds {
+		node, err := component.Parse([]byte(k.Example))
+		if err != nil {
+			t.Fatalf("%s: %v", k.Type, err)
+		}
+		d, err := sinks.NewDeadLetters(k.Type, node, sinks.Env{})
+		if err != nil {
+			t.Errorf("%s: %v", k.Type, err)
+			continue
+		}
+		if k.Summary == "" || k.Description == "" || !strings.HasSuffix(k.Summary, ".") {
+			t.Errorf("%s: summary or description is missing", k.Type)
+		}
+		if err := d.Close(); err != nil {
+			t.Errorf("%s: %v", k.Type, err)
+		}
+		if _, err := os.Stat(filepath.Join(".", "dead.jsonl")); err == nil {
+			t.Errorf("%s: making it writes nothing", k.Type)
+		}
+	}
+	if _, err := sinks.NewDeadLetters("nowhere", nil, sinks.Env{}); err == nil || !strings.Contains(err.Error(), "known are file, kafka") {
+		t.Errorf("an unknown place: %v", err)
+	}
+}
+
 func TestOnlyARefusalIsNotTriedAgain(t *testing.T) {
 	full := errors.New("disk full")
 	refused := fmt.Errorf("sink x: %w", &sinks.RejectedError{Alerts: []int{1}, Reason: full})
