@@ -70,6 +70,7 @@ type Checkpointer struct {
 
 	turn    chan struct{} // holds one token: one checkpoint at a time
 	running sync.WaitGroup
+	ending  chan struct{} // closed when Run is told to end
 	// Who has the token uses what follows.
 	graph  *Graph
 	stored uint64
@@ -93,7 +94,8 @@ type savedPartition struct {
 // NewCheckpointer returns a checkpointer without a graph.
 func NewCheckpointer(o CheckpointOptions) *Checkpointer {
 	c := &Checkpointer{
-		opts: o, hurry: make(chan struct{}, 1), turn: make(chan struct{}, 1), saved: make(map[Partition]*savedPartition),
+		opts: o, hurry: make(chan struct{}, 1), turn: make(chan struct{}, 1),
+		ending: make(chan struct{}), saved: make(map[Partition]*savedPartition),
 	}
 	c.turn <- struct{}{}
 	return c
@@ -155,9 +157,10 @@ func (c *Checkpointer) Waiting() int {
 }
 
 // Run makes checkpoints until ctx is done or one fails. It returns when none
-// is under way any more, whoever asked for it.
+// is under way any more, whoever asked for it. It is called once.
 func (c *Checkpointer) Run(ctx context.Context) error {
 	defer c.running.Wait()
+	defer close(c.ending)
 	last := c.opts.Clock.Now()
 	due := c.opts.Clock.After(c.opts.Interval)
 	hurry := c.hurry
@@ -228,13 +231,29 @@ func (c *Checkpointer) checkpoint(ctx context.Context, forget []Partition) error
 		e.Outbox = append(e.Outbox, closed[i].Entry)
 		d.Causes = append(d.Causes, closed[i].Cause)
 	}
-	// A write that has begun is finished: half an epoch helps nobody.
-	d.Committed, err = c.opts.Store.Commit(context.WithoutCancel(ctx), e)
-	if err != nil {
+	if d.Committed, err = c.commit(ctx, e); err != nil {
 		return fmt.Errorf("making state durable: %w", err)
 	}
 	c.stored = d.Epoch
 	return c.opts.Durable(ctx, d)
+}
+
+// commit hands an epoch to the store. What is in it is not written down
+// again, so that it is tried until there is room for it, or the process ends.
+func (c *Checkpointer) commit(ctx context.Context, e *state.Epoch) (state.Committed, error) {
+	ctx = context.WithoutCancel(ctx)
+	for {
+		done, err := c.opts.Store.Commit(ctx, e)
+		var full *state.SpaceError
+		if !errors.As(err, &full) {
+			return done, err
+		}
+		select {
+		case <-c.opts.Clock.After(c.opts.MinInterval):
+		case <-c.ending:
+			return done, err
+		}
+	}
 }
 
 // savePartitions writes down the positions and clocks that changed.

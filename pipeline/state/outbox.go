@@ -206,15 +206,15 @@ func (s *Store) RemoveCursor(sink string) error {
 	return nil
 }
 
-// Accepted returns up to which entry the broker has accepted the epochs that
-// the entries came with: until then they are not to be delivered.
+// Accepted returns the first entry that may not be delivered yet, since its
+// broker has not accepted the epoch that it came with; 0 when none was ever noted.
 func (s *Store) Accepted() uint64 {
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
 	return s.outbox.accepted
 }
 
-// SetAccepted makes durable that all entries up to seq may be delivered.
+// SetAccepted makes durable that all entries below seq may be delivered.
 func (s *Store) SetAccepted(seq uint64) error {
 	return s.setNumber([]byte{keyAccepted}, seq, func() { s.outbox.accepted = seq })
 }
