@@ -60,19 +60,21 @@ func describeState(store *state.Store) (lines [][]byte, err error) {
 	// Whether a bucket is dead is known once all clocks are.
 	err = store.Load(func(key, value []byte, _ state.Sum) error {
 		if state.Kind(key[0]) == state.KindShardClock {
-			return d.add(d.detect.Clock(key, value))
+			c, err := d.detect.Clock(key, value)
+			d.skip(key, d.add(c, err))
 		}
 		return nil
 	})
-	if err != nil {
-		return d.lines, err
+	again := store.Load(func(key, value []byte, _ state.Sum) error {
+		d.skip(key, d.record(key, value))
+		return nil
+	})
+	if err == nil { // the same damage is met twice
+		err = again
 	}
-	err = store.Load(func(key, value []byte, _ state.Sum) error {
-		if err := d.record(key, value); err != nil {
-			return fmt.Errorf("the record %x of kind %s: %w", key, state.Kind(key[0]), err)
-		}
-		return nil
-	})
+	if d.unread > 0 {
+		err = errors.Join(err, fmt.Errorf("%d records cannot be read, such as %w", d.unread, d.example))
+	}
 	return d.lines, err
 }
 
@@ -81,6 +83,19 @@ type describer struct {
 	detect *detect.Describer
 	coder  *pipeline.KeptCoder
 	lines  [][]byte
+
+	unread  int
+	example error // the first record that cannot be read
+}
+
+// skip leaves a record out that cannot be read.
+func (d *describer) skip(key []byte, err error) {
+	if err == nil {
+		return
+	}
+	if d.unread++; d.unread == 1 {
+		d.example = fmt.Errorf("%q of kind %s: %w", key, state.Kind(key[0]), err)
+	}
 }
 
 func (d *describer) record(key, value []byte) error {
