@@ -48,7 +48,8 @@ type Keeper interface {
 // knows of it.
 type Assignment struct {
 	pipeline.Partition
-	// Committed is the offset that the group stands at, -1 where none is committed.
+	// Committed is the offset that the group stands at, -1 where it stands
+	// nowhere or still where its first tenure began: nothing of it was ever through.
 	Committed int64
 	// History is for Accepted.
 	History []Tenure

@@ -31,8 +31,14 @@ type Config struct {
 	// MetadataInterval is how often new topics and partitions are looked for.
 	MetadataInterval time.Duration `yaml:"metadata_interval"`
 	// Assignment says who decides which partitions are read here: static, the
-	// configuration by Partitions and Share.
+	// configuration by Partitions and Share; group, the members of Group.
 	Assignment string `yaml:"assignment"`
+	// SessionTimeout is how long a member of the group may be silent before it
+	// is taken for dead, RebalanceTimeout how long the others wait for it when
+	// they agree anew, HeartbeatInterval how often it says that it lives.
+	SessionTimeout    time.Duration `yaml:"session_timeout"`
+	RebalanceTimeout  time.Duration `yaml:"rebalance_timeout"`
+	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
 	// Partitions are read of every topic; all when empty.
 	Partitions []int32 `yaml:"partitions"`
 	// Share leaves partitions to other processes.
@@ -80,8 +86,9 @@ type Config struct {
 // Default returns the configuration of no topic yet.
 func Default() Config {
 	return Config{
-		MetadataInterval: time.Minute, Assignment: "static", MissingTopic: missingFail, IsolationLevel: "read_committed",
+		MetadataInterval: time.Minute, Assignment: assignStatic, MissingTopic: missingFail, IsolationLevel: "read_committed",
 		MinBytes: 1, MaxBytes: 4 << 20, MaxWait: 500 * time.Millisecond, MaxBatchBytes: 128 << 20, BatchRecords: 1000,
+		SessionTimeout: 45 * time.Second, RebalanceTimeout: time.Minute, HeartbeatInterval: 3 * time.Second,
 		RequestTimeout: 10 * time.Second, StallTimeout: 30 * time.Second,
 		BackoffMin: 100 * time.Millisecond, BackoffMax: 10 * time.Second, ClientID: "sluice",
 	}
@@ -106,8 +113,6 @@ func (c *Config) Validate() error {
 		return err
 	}
 	switch {
-	case c.Assignment != "static":
-		return component.Invalid("assignment", "%q is not static", c.Assignment)
 	case slices.ContainsFunc(c.Partitions, func(p int32) bool { return p < 0 }):
 		return component.Invalid("partitions", "a partition has no negative number")
 	case c.MinBytes < 1 || c.MaxBytes < c.MinBytes || c.MaxBytes > 1<<30:
@@ -121,7 +126,28 @@ func (c *Config) Validate() error {
 	case c.BatchRecords < 1:
 		return component.Invalid("batch_records", "at least 1 is needed")
 	}
+	if err := c.validateAssignment(); err != nil {
+		return err
+	}
 	return c.Share.validate()
+}
+
+func (c *Config) validateAssignment() error {
+	switch {
+	case c.Assignment == assignStatic:
+		return nil
+	case c.Assignment != assignGroup:
+		return component.Invalid("assignment", "%q is neither static nor group", c.Assignment)
+	case c.Group == "":
+		return component.Invalid("assignment", "group needs a group")
+	case len(c.Partitions) > 0 || c.Share.Count > 0:
+		return component.Invalid("assignment", "the group says which partitions are read; leave out partitions and share, or set static")
+	case c.HeartbeatInterval <= 0 || c.SessionTimeout < 3*c.HeartbeatInterval:
+		return component.Invalid("session_timeout", "it must be at least three times heartbeat_interval, which must be more than 0s")
+	case c.RebalanceTimeout < c.SessionTimeout || c.RebalanceTimeout > time.Hour:
+		return component.Invalid("rebalance_timeout", "it must be from session_timeout to 1h")
+	}
+	return nil
 }
 
 func (c *Config) validateTopics() error {
@@ -166,8 +192,11 @@ func (c *Config) settings() kafkaconn.Settings {
 	return kafkaconn.Settings{Brokers: c.Brokers, ClientID: c.ClientID, Timeout: c.RequestTimeout, TLS: c.TLS, SASL: c.SASL}
 }
 
-// Words of on_reset and missing_topic.
+// Words of assignment, on_reset and missing_topic.
 const (
+	assignStatic = "static"
+	assignGroup  = "group"
+
 	resetFail   = "fail"
 	missingFail = "fail"
 	missingWait = "wait"
@@ -211,11 +240,14 @@ func (c *Config) answerLimit() int64 { return int64(c.MaxBytes) + int64(c.MaxBat
 func init() {
 	sources.Register(sources.Kind[Config]{
 		Type:        "kafka",
-		Summary:     "Topics of a Kafka cluster, with partitions assigned statically.",
+		Summary:     "Topics of a Kafka cluster, with partitions assigned statically or by a consumer group.",
 		Description: "Reads each partition in order. With `group`, resumes where the group stands and commits what is through the pipeline.",
 		Example:     "brokers: [localhost:9092]\ntopics: [logs]\ngroup: sluice\n",
 		Default:     Default,
 		New: func(name string, c Config, env sources.Env) (sources.Source, error) {
+			if c.Assignment == assignGroup {
+				return NewGroup(name, c, env)
+			}
 			return New(name, c, env)
 		},
 	})

@@ -27,7 +27,9 @@ type fetcher struct {
 	part  pipeline.Partition
 	out   sources.Emit
 	start start
-	next  int64 // offset of the next record to emit
+	// onPlace, when not nil, hears where the configuration's place is before anything is read there.
+	onPlace func(ctx context.Context, offset int64) error
+	next    int64 // offset of the next record to emit
 	// placed says that next is known; proven, that the broker had it.
 	placed, proven bool
 
@@ -156,7 +158,12 @@ func (f *fetcher) step(ctx context.Context) error {
 		}
 	}
 	if !f.placed {
-		return f.place(ctx)
+		err := f.place(ctx)
+		if err == nil && f.onPlace != nil {
+			err = f.onPlace(ctx, f.next)
+			f.placed = err == nil
+		}
+		return err
 	}
 	if !f.asked {
 		if err := f.ask(f.next); err != nil {
