@@ -119,14 +119,20 @@ type mergeLane struct {
 	clock, bound time.Time
 	// idle: it was stepped over, and is not waited for until it brings a line.
 	idle bool
-	// silent is since when there has been no line of it.
-	silent time.Time
+	// silent is since when there has been no line of it that matters; babbling
+	// says that others have come since.
+	silent   time.Time
+	babbling bool
 }
 
 // add takes a parsed batch.
 func (m *merger) add(f *flight) {
 	l := m.lane(f.Records.Partition)
-	l.idle = false
+	if len(f.Pours)+len(f.Steps) == 0 {
+		l.babbling = true
+	} else {
+		l.idle, l.babbling, l.silent = false, false, m.opts.Now()
+	}
 	l.bound = f.ticket.clock
 	if len(l.queue) == 0 {
 		l.clock = f.before
@@ -175,8 +181,6 @@ func (m *merger) finish(l *mergeLane) {
 		}
 		if len(l.queue) > 0 {
 			l.clock = l.queue[0].before
-		} else {
-			l.silent = m.opts.Now()
 		}
 	}
 }
@@ -344,12 +348,13 @@ func (m *merger) patience() <-chan time.Time {
 }
 
 // stepOver gives up waiting for partitions that have brought nothing for long
-// and have nothing left to bring. One that has is asked again after as long.
+// and have nothing left to bring, or only lines that nobody understands. Of
+// any other there is more to come: it is looked at again after as long.
 func (m *merger) stepOver() {
 	for _, l := range m.blocking() {
 		switch {
 		case m.opts.Now().Sub(l.silent) < m.opts.Idle:
-		case m.opts.CaughtUp(l.part):
+		case l.babbling || m.opts.CaughtUp(l.part):
 			l.idle = true
 			m.opts.IdleSteps.Add(1)
 		default:

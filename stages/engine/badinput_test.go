@@ -174,3 +174,31 @@ func TestARecordFromTheFutureMovesTheClockLittle(t *testing.T) {
 		t.Errorf("the clock stands at %v, past the last good line's %v", got.clock, latest)
 	}
 }
+
+// TestALineThatNobodyUnderstandsMovesNoClock: an old log is read now, and a
+// line of it does not parse. Its time of receipt is no time of the log's: it
+// must not make every bucket old.
+func TestALineThatNobodyUnderstandsMovesNoClock(t *testing.T) {
+	set, err := rules.Load(rules.Options{Roots: []string{"../../configs/rules"}, Collections: []string{"sluice/linux"}, Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eng, errs := engine.Compile(set, engine.Options{Free: true, Lateness: time.Second})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	start, now := time.Date(2024, time.March, 3, 10, 0, 0, 0, time.UTC), time.Date(2026, time.May, 1, 0, 0, 0, 0, time.UTC)
+	records := attack(0, "192.0.2.1", start)
+	for i := range records {
+		records[i].Time = now
+	}
+	noise := pipeline.Record{Value: []byte(`{"message":"-- MARK --"}`), Offset: 100, Time: now}
+	records = append(records[:3:3], append([]pipeline.Record{noise}, records[3:]...)...)
+	got := feed(t, eng, records)
+	if want := []string{"sluice/ssh-bf 192.0.2.1"}; fmt.Sprint(got.alerts) != fmt.Sprint(want) {
+		t.Errorf("alerts %q, want %q", got.alerts, want)
+	}
+	if got.clock.Year() != 2024 {
+		t.Errorf("the clock stands at %v, a line's time of receipt", got.clock)
+	}
+}

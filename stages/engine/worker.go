@@ -151,7 +151,9 @@ func (w *worker) line(rec *pipeline.Record, l *decode.Line, index int32) {
 	}
 	b.Stats.Lines++
 	outcome := w.parser.Run(w.context, w.observer)
-	w.advance(ev, rec, index)
+	if outcome == parse.Parsed || outcome == parse.Whitelisted {
+		w.advance(ev, rec, index) // what nobody understands says nothing of the time
+	}
 	switch outcome {
 	case parse.Parsed:
 		b.Stats.Parsed++
