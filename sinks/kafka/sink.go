@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -34,14 +35,16 @@ type Sink struct {
 
 // New makes the sink. It reads the files that the configuration names;
 // nothing is connected before the first alert.
-func New(name string, c Config, env sinks.Env) (*Sink, error) {
+//
+// It logs nothing: whoever gives a sink its alerts says, once, that it does not take them.
+func New(name string, c Config, _ sinks.Env) (*Sink, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	topics := slices.DeleteFunc([]string{c.AlertsTopic, c.DecisionsTopic}, func(t string) bool { return t == "" })
 	w, err := newWriter(writerOptions{
 		who: fmt.Sprintf("sink %s (%s)", name, strings.Join(topics, ", ")), settings: c.settings(), compression: c.Compression,
-		maxBytes: int64(c.MaxMessageBytes), batchTimeout: c.BatchTimeout, maxAttempts: c.MaxAttempts, log: env.Complete().Log.With("sink", name),
+		maxBytes: int64(c.MaxMessageBytes), batchTimeout: c.BatchTimeout, maxAttempts: c.MaxAttempts, log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err

@@ -53,8 +53,8 @@ func (c *cluster) leader(ctx context.Context, part pipeline.Partition, stale uin
 		return leadership{}, err
 	}
 	defer c.leave()
-	if c.version <= stale || !c.asked[part.Topic] {
-		c.asked[part.Topic] = true
+	c.asked[part.Topic] = true
+	if _, known := c.topics[part.Topic]; c.version <= stale || !known {
 		if err := c.refresh(ctx, false); err != nil {
 			return leadership{}, err
 		}

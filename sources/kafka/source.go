@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -81,12 +82,14 @@ func (s *Source) Run(ctx context.Context, from sources.Positions, out sources.Em
 		return err
 	}
 	defer s.cluster.close()
+	from = maps.Clone(from)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return s.discover(ctx, func(part pipeline.Partition, late bool) {
 			at := start{offset: -1, late: late}
 			if offset, ok := from[part]; ok {
 				at.offset, at.resumed = offset, true
+				delete(from, part) // it means nothing to a topic of the same name that comes later
 			}
 			f := s.newFetcher(part, at, out)
 			group.Go(func() error { return f.run(ctx) })
