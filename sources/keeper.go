@@ -72,15 +72,9 @@ type Member interface {
 // on from an earlier offset is told by Accepted, when the partition comes back.
 var ErrFenced = errors.New("the partition belongs to another member by now")
 
-// Grouped is implemented by sources that are a Member only as far as their
-// configuration says so.
-type Grouped interface {
-	Grouped() bool
-}
-
 // Rewinder is a Source that can read again what is long read.
 type Rewinder interface {
-	// Rewind returns the offset of the first record whose time is at most so
-	// long before that of the record at offset, or the earliest there is.
+	// Rewind returns the offset of the first record that is at most so old, by
+	// the input's own time: no later one than offset, and one that is still there.
 	Rewind(ctx context.Context, p pipeline.Partition, offset int64, lookback time.Duration) (int64, error)
 }

@@ -43,7 +43,7 @@ type doubt struct {
 func newMembers(d *durable) (*members, error) {
 	m := &members{d: d, keepers: make(map[string]*keeper), muted: make(map[pipeline.Partition]int64), next: d.store.NextSeq()}
 	for _, s := range d.p.sources {
-		if member, ok := s.(sources.Member); ok && isMember(s) {
+		if member, ok := s.(sources.Member); ok {
 			k := &keeper{m: m, source: member, reading: make(map[pipeline.Partition]bool)}
 			m.keepers[s.Name()] = k
 			member.Keep(k)
@@ -55,12 +55,6 @@ func newMembers(d *durable) (*members, error) {
 		}
 	}
 	return m, m.release()
-}
-
-// isMember tells whether a source that could be one is configured to be one.
-func isMember(s sources.Source) bool {
-	g, ok := s.(sources.Grouped)
-	return !ok || g.Grouped()
 }
 
 func (m *members) findDoubts() error {
