@@ -174,6 +174,21 @@ func (k *Kept) Own() *Kept {
 	}
 }
 
+// Size is about how many bytes the event takes once it owns itself.
+func (k *Kept) Size() int {
+	size := int(unsafe.Sizeof(*k)) + 8 + len(k.packed)
+	for i := range k.fields {
+		size += 2 + len(k.fields[i].value)
+	}
+	for f, v := range k.spill {
+		size += 64 + len(f.Name) + len(v)
+	}
+	if k.Unmarshaled != nil || k.Overflow != nil {
+		size += 1 << 10 // few rules keep these
+	}
+	return size
+}
+
 // View returns the event in CrowdSec's shape, built once.
 func (k *Kept) View() *View {
 	if k.view != nil {

@@ -94,6 +94,7 @@ func (s *Shard) encode(b *bucket) {
 	v.value = s.appendBucket(v.value[:0], b)
 	b.sum = v.frozen.Put(v.key, v.value, b.sum)
 	b.dirty &= v.bit
+	b.written = v.freezes
 }
 
 // Freeze ends an epoch: everything that changed since the last Freeze is now
@@ -125,7 +126,7 @@ func (s *Shard) Encode(n int) *state.Writer {
 	v := s.saving
 	var w *state.Writer
 	switch {
-	case v == nil:
+	case v == nil || s.err != nil:
 	case len(v.written) > 0:
 		w = v.written[0]
 		v.written = slices.Delete(v.written, 0, 1)

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -19,7 +20,28 @@ type memory struct {
 	values map[string][]byte
 	sums   map[string]state.Sum
 	epoch  uint64
+	// folded is what Get sees: an epoch that may be behind.
+	folded      *memory
+	foldedEpoch uint64
+	fail        error
 }
+
+// fold lets Get see all.
+func (m *memory) fold() {
+	m.folded = &memory{values: maps.Clone(m.values), sums: maps.Clone(m.sums)}
+	m.foldedEpoch = m.epoch
+}
+
+// Get and Folded implement Cold.
+func (m *memory) Get(key, buf []byte) ([]byte, state.Sum, bool, error) {
+	if m.folded == nil || m.fail != nil {
+		return buf, 0, false, m.fail
+	}
+	value, ok := m.folded.values[string(key)]
+	return append(buf, value...), m.folded.sums[string(key)], ok, nil
+}
+
+func (m *memory) Folded() uint64 { return m.foldedEpoch }
 
 func newMemory() *memory {
 	return &memory{values: map[string][]byte{}, sums: map[string]state.Sum{}}
@@ -102,8 +124,9 @@ type crashing struct {
 	last   epoch  // in the store
 	all    []pipeline.Overflow
 	line   int
-	// crashes and restored count what happened.
+	// crashes and restored count what happened, stats what the shards did that crashed.
 	crashes, restored int
+	stats             Stats
 }
 
 func (c *crashing) step(script []scriptLine) {
@@ -117,6 +140,8 @@ func (c *crashing) step(script []scriptLine) {
 		c.encode(1 + c.r.IntN(10))
 	case n < 52:
 		c.crash()
+	case n < 60:
+		c.store.fold()
 	default:
 		c.line, c.all = c.feed(script, c.line, 1+c.r.IntN(12), c.shards, c.all)
 	}
@@ -135,6 +160,7 @@ func (c *crashing) encode(n int) {
 		c.store.write(c.t, c.open.writers)
 		c.last, c.open = *c.open, nil
 		for _, s := range c.shards {
+			s.Stored(c.store.epoch)
 			if w := s.Encode(1); w != nil {
 				c.t.Fatal("a second Writer of one Freeze")
 			}
@@ -146,10 +172,21 @@ func (c *crashing) encode(n int) {
 func (c *crashing) crash() {
 	c.crashes++
 	c.restored += len(c.store.values)
+	c.count()
+	c.store.fold()
 	c.shards = c.bench.shards(1+c.r.IntN(5), c.opts)
 	c.load(c.t, c.store, c.shards, c.opts.Coder)
 	c.line, c.all, c.clocks = c.last.line, c.all[:c.last.overflows], maps.Clone(c.last.clocks)
 	c.open = nil
+}
+
+func (c *crashing) count() {
+	for _, s := range c.shards {
+		c.stats.Add(s.Stats())
+		if err := s.Err(); err != nil {
+			c.t.Error(err)
+		}
+	}
 }
 
 // finish writes everything and returns the outcome.
@@ -165,6 +202,8 @@ func (c *crashing) finish() string {
 		c.encode(1000)
 	}
 	c.checkSums()
+	c.count()
+	c.store.fold()
 	return outcomeOf(c.t, c.all, c.shards)
 }
 
@@ -179,6 +218,11 @@ func (c *crashing) checkSums() {
 	}
 	for _, s := range c.shards {
 		for _, r := range s.index {
+			if r < 0 {
+				b := s.cold.at(coldRef(-r))
+				check(s.coldKey(b), b.sum)
+				continue
+			}
 			check(s.appendBucketKey(nil, s.slab.at(r)), s.slab.at(r).sum)
 		}
 		for k, h := range s.holes {
@@ -215,9 +259,22 @@ func outcomeOf(t *testing.T, all []pipeline.Overflow, shards []*Shard) string {
 // TestCheckpointsChangeNothing freezes and encodes at random places, crashes,
 // loads the last epoch into another number of shards and goes on: overflows
 // and what is held in the end are those of a run without any of it.
-func TestCheckpointsChangeNothing(t *testing.T) {
+func TestCheckpointsChangeNothing(t *testing.T) { checkpointsChangeNothing(t, 0, 8) }
+
+// TestAMemoryLimitChangesNothing does so with limits that let next to nothing
+// or a part stay in memory, and a store that folds late.
+func TestAMemoryLimitChangesNothing(t *testing.T) {
+	for _, limit := range []int64{1, 15_000} {
+		stats := checkpointsChangeNothing(t, limit, 3)
+		if stats.Evictions < 300 || stats.ColdReads < 100 || stats.Freed == 0 {
+			t.Errorf("limit %d: too little leaves: %+v", limit, stats)
+		}
+	}
+}
+
+func checkpointsChangeNothing(t *testing.T, limit int64, seeds uint64) (stats Stats) {
 	const backward = 40 * time.Second
-	for seed := range uint64(12) {
+	for seed := range seeds {
 		script := randomScript(rand.New(rand.NewPCG(seed, 4)), 1200, len(zoo()), backward)
 		b := compileBench(t, Options{}, zoo()...)
 		plain := ShardOptions{Free: seed%3 != 0, Lateness: time.Duration(seed%4) * 10 * time.Second}
@@ -229,9 +286,11 @@ func TestCheckpointsChangeNothing(t *testing.T) {
 
 		opts := plain
 		opts.Coder = b.coder(state.NewDictionary())
+		m := newMemory()
+		opts.Cold, opts.MemoryLimit = m, limit
 		c := &crashing{
 			feeder: b.newFeeder(), t: t, r: rand.New(rand.NewPCG(seed, 5)), opts: opts,
-			store: newMemory(), shards: b.shards(3, opts), last: epoch{clocks: map[int32]time.Duration{}},
+			store: m, shards: b.shards(3, opts), last: epoch{clocks: map[int32]time.Duration{}},
 		}
 		for c.line < len(script) {
 			c.step(script)
@@ -245,7 +304,9 @@ func TestCheckpointsChangeNothing(t *testing.T) {
 		if c.crashes < 3 || c.restored < 50 {
 			t.Errorf("seed %d: %d crashes with %d records restored: too tame", seed, c.crashes, c.restored)
 		}
+		stats.Add(c.stats)
 	}
+	return stats
 }
 
 // plainly is the outcome on one shard without state.
@@ -389,5 +450,35 @@ func TestEveryFreezeHasAWriter(t *testing.T) {
 	}
 	if got := strings.Join(counts, " "); got != "2 2 2 2 3" { // a bucket and the clock; the last is an overflow that arms a blackhole
 		t.Errorf("changes %s", got)
+	}
+}
+
+// TestWhatCannotBeReadBackStopsTheShard: nothing wrong becomes durable.
+func TestWhatCannotBeReadBackStopsTheShard(t *testing.T) {
+	for name, spoil := range map[string]func(m *memory){
+		"the store fails":      func(m *memory) { m.fail = errors.New("disk on fire") },
+		"the record is gone":   func(m *memory) { clear(m.folded.values) },
+		"the record is an old": func(m *memory) { clear(m.folded.sums) },
+	} {
+		b := compileBench(t, Options{}, zoo()...)
+		m := newMemory()
+		f, shards := b.newFeeder(), b.shards(1, ShardOptions{Coder: b.coder(state.NewDictionary()), Cold: m, MemoryLimit: 1})
+		script := parseScript(t, []string{"1s a", "2s", "3s a b"})
+		f.feed(script, 0, 1, shards, nil)
+		m.write(t, b.checkpoint(shards))
+		m.fold()
+		shards[0].Stored(m.epoch)
+		for range 2*chunkLen/coldLooks + 1 { // the bucket was poured into: it stays for one round
+			f.feed(script, 1, 1, shards, nil)
+		}
+		if st := shards[0].Stats(); st.Cold != 1 || st.Live != 0 {
+			t.Fatalf("%s: %+v", name, st)
+		}
+		spoil(m)
+		_, out := f.feed(script, 2, 1, shards, nil)
+		shards[0].Freeze()
+		if err := shards[0].Err(); err == nil || !strings.Contains(err.Error(), "the bucket") || len(out) > 0 || shards[0].Encode(10) != nil {
+			t.Errorf("%s: error %v, %d overflows", name, err, len(out))
+		}
 	}
 }

@@ -70,7 +70,11 @@ func (s *Shard) Export() State {
 		}
 	}
 	for _, r := range s.index {
-		b := s.slab.at(r)
+		b, err := s.look(r)
+		if err != nil {
+			s.err = err
+			continue
+		}
 		doc := &s.docs[b.doc]
 		if doc.timed || !s.isPast(b.part, b.last.add(doc.life)) {
 			out.Buckets = append(out.Buckets, s.exportBucket(b))
@@ -83,6 +87,15 @@ func (s *Shard) Export() State {
 	}
 	out.sort()
 	return out
+}
+
+// look returns a bucket to read, a copy of one that is not in memory.
+func (s *Shard) look(r ref) (*bucket, error) {
+	if r > 0 {
+		return s.slab.at(r), nil
+	}
+	b := new(bucket)
+	return b, s.readCold(s.cold.at(coldRef(-r)), b)
 }
 
 func (s *State) sort() {

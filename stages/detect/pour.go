@@ -27,6 +27,11 @@ func (s *Shard) pour(p *pipeline.Pour) {
 		return
 	}
 	r := s.index[bucketKey{doc.group, p.Key}]
+	if r < 0 {
+		if r = s.warm(coldRef(-r), now); s.err != nil {
+			return
+		}
+	}
 	if r != 0 {
 		r = s.outlive(r, p, now)
 	}
@@ -77,6 +82,10 @@ func (s *Shard) fill(r ref, p, from *pipeline.Pour, now instant) {
 		s.remove(r)
 		return
 	}
+	if s.cold != nil {
+		b.used = true
+		s.weighPour(b, doc, from, p.Event)
+	}
 	if doc.scope {
 		b.more()
 		b.pushScope(from.Scope, doc.keep)
@@ -123,6 +132,9 @@ func (s *Shard) create(doc *document, p *pipeline.Pour) ref {
 		b.limiter.fill(doc.rate)
 	}
 	s.index[bucketKey{b.group, b.key}] = r
+	if s.cold != nil {
+		s.cold.bytes += bucketBytes + int64(len(b.key))
+	}
 	return r
 }
 
@@ -131,6 +143,9 @@ func (s *Shard) remove(r ref) {
 	b := s.slab.at(r)
 	s.unwatch(r, b)
 	s.unsave(b)
+	if s.cold != nil {
+		s.unweigh(b)
+	}
 	delete(s.index, bucketKey{b.group, b.key})
 	s.slab.release(r)
 }
@@ -158,6 +173,9 @@ func (s *Shard) remember(b *bucket, value string) {
 	set := &b.extra.distinct
 	if len(set.values) < s.lim.MaxDistinct {
 		set.add(value)
+		if s.cold != nil {
+			s.weigh(b, distinctBytes+len(value))
+		}
 	} else {
 		s.stats.DistinctFull++
 	}

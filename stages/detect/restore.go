@@ -73,20 +73,25 @@ func (s *Shard) loadBucket(key, value []byte, sum state.Sum) (bool, error) {
 	if !known || c.GroupNumber(i) != group || s.docs[i].broken {
 		return false, nil
 	}
+	id := bucketKey{s.docs[i].group, string(own)}
+	if s.index[id] != 0 {
+		return false, fmt.Errorf("the bucket %q is there twice", own)
+	}
+	if s.cold != nil && s.cold.bytes > s.cold.limit && h.has&isTimed == 0 {
+		return true, s.loadCold(id, i, &h, sum)
+	}
 	ref := s.slab.alloc()
 	b := s.slab.at(ref)
-	b.key, b.doc, b.group = string(own), i, s.docs[i].group
+	b.key, b.doc, b.group = id.key, i, id.group
 	if err := s.readBucket(&r, &h, b); err != nil {
 		s.slab.release(ref)
 		return false, err
 	}
 	b.sum = sum
-	id := bucketKey{b.group, b.key}
-	if s.index[id] != 0 {
-		s.slab.release(ref)
-		return false, fmt.Errorf("the bucket %q is there twice", own)
-	}
 	s.index[id] = ref
+	if s.cold != nil {
+		s.weighWhole(b)
+	}
 	p := s.parts[b.part]
 	switch doc := &s.docs[i]; {
 	case doc.timed: // Loaded puts the heap in order
@@ -96,6 +101,17 @@ func (s *Shard) loadBucket(key, value []byte, sum state.Sum) (bool, error) {
 		p.wheel.link(&s.slab, ref, b.last.add(doc.life).sec)
 	}
 	return true, nil
+}
+
+// loadCold leaves a bucket in the store.
+func (s *Shard) loadCold(id bucketKey, doc int32, h *bucketRecord, sum state.Sum) error {
+	part, err := s.storedPart(h.part)
+	if err != nil {
+		return err
+	}
+	n := s.cold.add(coldBucket{key: id.key, sum: sum, death: h.last.add(s.docs[doc].life), doc: doc, part: part})
+	s.index[id] = -ref(n)
+	return nil
 }
 
 // readBucket fills a bucket whose document is set from its record.
@@ -219,7 +235,12 @@ func (s *Shard) Forget(partition pipeline.Partition) {
 		return
 	}
 	for _, r := range s.index {
-		if s.slab.at(r).part == n {
+		switch {
+		case r < 0:
+			if c := coldRef(-r); s.cold.at(c).part == n {
+				s.dropCold(c)
+			}
+		case s.slab.at(r).part == n:
 			s.remove(r)
 		}
 	}

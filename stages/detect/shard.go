@@ -31,16 +31,16 @@ type ShardOptions struct {
 	Index int
 	// Cold gives back what the shard moved out of memory; nil keeps all in memory.
 	Cold Cold
-	// MemoryLimit is about how many bytes the shard may hold; 0 is no limit.
-	// It needs Cold and a Coder.
+	// MemoryLimit is about how many bytes the shard's buckets may take; 0 is
+	// no limit. It needs Cold and a Coder. What is loaded beyond it stays in
+	// the store, which must be folded up to what is loaded.
 	MemoryLimit int64
 }
 
 // Cold reads the state store.
 type Cold interface {
-	// Get returns the value of a record that is in a folded epoch, in buf or
-	// memory of its own. Only the caller's shard writes that record, and has
-	// not since.
+	// Get appends to buf the value of a record that is in a folded epoch.
+	// Only the caller's shard writes that record, and has not since.
 	Get(key, buf []byte) (value []byte, sum state.Sum, ok bool, err error)
 	// Folded returns the newest epoch that Get sees.
 	Folded() uint64
@@ -62,6 +62,9 @@ type Shard struct {
 	stats     Stats
 	// saving is what changed and is not yet written; nil without a Coder.
 	saving *saving
+	// cold is what is not in memory; nil without a limit. err is Err.
+	cold *cold
+	err  error
 	// looks is freeAtLeast, except in tests.
 	looks int
 
@@ -128,6 +131,9 @@ func (d *Detector) NewShard(o ShardOptions) *Shard {
 	}
 	if o.Coder != nil {
 		s.saving = newSaving(o.Coder.Clone())
+		if o.Cold != nil && o.MemoryLimit > 0 {
+			s.cold = &cold{from: o.Cold, limit: o.MemoryLimit}
+		}
 	}
 	return s
 }
@@ -142,6 +148,9 @@ func (d *Detector) NewShard(o ShardOptions) *Shard {
 // pours are cut into calls makes no difference, as long as no line's step
 // comes after its pours.
 func (s *Shard) Apply(partition pipeline.Partition, steps []pipeline.ClockStep, pours []*pipeline.Pour, out []pipeline.Overflow) []pipeline.Overflow {
+	if s.err != nil {
+		return out
+	}
 	s.out, s.pours = out, pours
 	s.cur = s.number(partition)
 	for i, p := range pours {
@@ -150,13 +159,19 @@ func (s *Shard) Apply(partition pipeline.Partition, steps []pipeline.ClockStep, 
 			steps = steps[1:]
 		}
 		s.at = i
-		s.pour(p)
+		if s.pour(p); s.err != nil {
+			break
+		}
 	}
 	for i := range steps {
 		s.step(&steps[i])
 	}
 	if s.opts.Free {
 		s.free(s.looks + 2*len(pours))
+	}
+	if s.cold != nil {
+		s.freeCold(coldLooks + len(pours))
+		s.shrink(coldLooks + 8*len(pours))
 	}
 	out = s.out
 	s.out, s.pours = nil, nil

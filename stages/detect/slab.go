@@ -27,12 +27,18 @@ type bucket struct {
 	head     int32
 	// part is the partition that fed it last: its clock decides.
 	part int32
+	// used: it was poured into since the last look for what may leave memory.
+	used bool
 	// dirty says in which lists of changed buckets it is; see checkpoint.go.
 	dirty uint8
 	// timer: when to look at it again; see wheel.go.
 	timer timer
 	// sum is that of its record in the store; 0 when it has none.
 	sum state.Sum
+	// written numbers the Writer that holds that record, 0 one of before the
+	// shard was made. bytes is what the bucket's events and values take,
+	// counted with a memory limit only.
+	written, bytes uint32
 }
 
 // extra holds the state of the rarer options.

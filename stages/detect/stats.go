@@ -6,6 +6,13 @@ type Stats struct {
 	// Live is how many buckets are in memory, dead ones included that
 	// nothing has looked at; Blackholes likewise.
 	Live, Blackholes int
+	// Cold is how many buckets are in the store alone, Bytes about what all
+	// buckets take in memory: with a memory limit only.
+	Cold  int
+	Bytes int64
+	// Evictions counts buckets that left memory for the store, ColdReads
+	// those that came back.
+	Evictions, ColdReads uint64
 
 	// Poured counts the events that entered a bucket or a trigger.
 	Poured uint64
@@ -39,6 +46,9 @@ type Stats struct {
 func (s *Shard) Stats() Stats {
 	st := s.stats
 	st.Live, st.Blackholes = len(s.index), len(s.holes)
+	if s.cold != nil {
+		st.Live, st.Cold, st.Bytes = len(s.index)-s.cold.count, s.cold.count, s.cold.bytes
+	}
 	return st
 }
 
@@ -66,6 +76,10 @@ func (st *Stats) Dropped() map[string]uint64 {
 func (st *Stats) Add(o Stats) {
 	st.Live += o.Live
 	st.Blackholes += o.Blackholes
+	st.Cold += o.Cold
+	st.Bytes += o.Bytes
+	st.Evictions += o.Evictions
+	st.ColdReads += o.ColdReads
 	st.Poured += o.Poured
 	st.Overflows += o.Overflows
 	st.Expired += o.Expired
