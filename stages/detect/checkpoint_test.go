@@ -130,6 +130,11 @@ type crashing struct {
 }
 
 func (c *crashing) step(script []scriptLine) {
+	for _, s := range c.shards {
+		if err := s.Err(); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 	switch n := c.r.IntN(100); {
 	case n < 20 && c.open == nil:
 		c.open = &epoch{c.line, len(c.all), maps.Clone(c.clocks), make([]*state.Writer, len(c.shards))}

@@ -22,7 +22,7 @@ func (l *load) fill(s *Shard, buckets, events int) {
 				at := origin.Add(time.Duration(e) * time.Second)
 				l.ev.Time, l.ev.Received = at, at.Add(123*time.Millisecond)
 				l.ev.Position = pipeline.Position{Partition: loadPartition, Offset: int64(1_000_000 + k)}
-				ip := fmt.Sprintf("10.%d.%d.%d", k>>16, k>>8&255, k&255)
+				ip := addressOf(k)
 				for slot, value := range l.fields {
 					l.ev.Set(slot, value)
 				}
@@ -33,6 +33,8 @@ func (l *load) fill(s *Shard, buckets, events int) {
 		}
 	}
 }
+
+func addressOf(k int) string { return fmt.Sprintf("10.%d.%d.%d", k>>16, k>>8&255, k&255) }
 
 // accessLog gives the load's events the meta fields of an access log's line.
 func (l *load) accessLog() {
