@@ -44,6 +44,23 @@
 // later than it; here no key touches another's, which differs only when time
 // runs backward.
 //
+// # State
+//
+// With a Coder the shard's state can be kept in a store. At a barrier the
+// graph calls Freeze, then Encode until it returns the epoch's Writer, and
+// Apply goes on meanwhile (checkpoint.go). A new shard is given the records
+// by Load and Loaded; the number of shards may be another, and so may the
+// rules: Detector.Owner says where a record belongs, and one whose scenario is not
+// defined so any more is not taken.
+//
+//	shard.Freeze()
+//	for w = shard.Encode(256); w == nil; w = shard.Encode(256) {} // between Applies
+//
+// With a Cold and a MemoryLimit, buckets that were not poured into lately
+// leave memory once their record is folded, and come back with their next
+// event. Neither decides an outcome. A bucket that does not come back stops
+// the shard: Err.
+//
 // # Files
 //
 //	detector.go  compiling the documents
@@ -56,4 +73,9 @@
 //	wheel.go     when to look at which bucket again
 //	slab.go      memory of buckets
 //	export.go    a sorted dump for tests and tools
+//	checkpoint.go  what changed, frozen and written bit by bit
+//	record.go    the records' keys and values
+//	restore.go   records into new shards; partitions that leave
+//	cold.go      buckets that are in the store alone
+//	describe.go  records with names in place of numbers
 package detect

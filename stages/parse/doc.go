@@ -19,7 +19,8 @@
 //   - index.go: which top-level nodes of a stage need not be looked at
 //   - observe.go: what `test` and `explain` see; the same code runs with and
 //     without an observer
-//   - stash.go, arc.go: the memory of one source partition (FIDELITY 13)
+//   - stash.go, arc.go: the memory of one source partition (FIDELITY 13);
+//     stashstate.go: how it is written into the state store
 //
 // Non-obvious:
 //
