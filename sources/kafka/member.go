@@ -239,5 +239,8 @@ func (g *Group) depart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return g.control.heed(msg.(*leavegroup.Response).ErrorCode)
+	if err := g.control.heed(msg.(*leavegroup.Response).ErrorCode); !fences(err) { // otherwise it is no member any more
+		return err
+	}
+	return nil
 }
