@@ -7,10 +7,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,6 +30,10 @@ type Options struct {
 	HeapMiB int
 	// Settings are broker settings beside, or instead of, those of settings.
 	Settings map[string]string
+	// Listeners are more ways in to every node, beside the plain one: the
+	// protocol (SSL, SASL_SSL, SASL_PLAINTEXT) by a name in capitals. What each
+	// asks of clients is up to Settings, as listener.name.NAME.…
+	Listeners map[string]string
 }
 
 // Cluster is a running Kafka. Nodes are numbered from 1. One goroutine at a
@@ -42,7 +48,8 @@ type Cluster struct {
 type node struct {
 	id                 int
 	dir                string
-	broker, controller string // addresses
+	broker, controller string            // addresses
+	listeners          map[string]string // addresses of Options.Listeners
 	process            *process.Process
 }
 
@@ -56,15 +63,19 @@ func (k *Kafka) Start(ctx context.Context, dir string, o Options) (*Cluster, err
 		o.HeapMiB = 384
 	}
 	c := &Cluster{kafka: k, opts: o}
-	ports, err := freePorts(2 * o.Nodes)
+	each := 2 + len(o.Listeners)
+	ports, err := freePorts(each * o.Nodes)
 	if err != nil {
 		return nil, err
 	}
 	for i := range o.Nodes {
-		c.nodes = append(c.nodes, &node{
-			id: i + 1, dir: filepath.Join(dir, "node-"+strconv.Itoa(i+1)),
-			broker: ports[2*i], controller: ports[2*i+1],
-		})
+		n := &node{id: i + 1, dir: filepath.Join(dir, "node-"+strconv.Itoa(i+1)), listeners: make(map[string]string)}
+		own := ports[each*i:]
+		n.broker, n.controller, own = own[0], own[1], own[2:]
+		for j, name := range slices.Sorted(maps.Keys(o.Listeners)) {
+			n.listeners[name] = own[j]
+		}
+		c.nodes = append(c.nodes, n)
 	}
 	if err := c.format(ctx); err != nil {
 		return nil, err
@@ -88,6 +99,9 @@ func (c *Cluster) Brokers() []string {
 	}
 	return out
 }
+
+// Listener returns the first node's address of one of Options.Listeners.
+func (c *Cluster) Listener(name string) string { return c.nodes[0].listeners[name] }
 
 // PID returns a node's process id.
 func (c *Cluster) PID(id int) int { return c.nodes[id-1].process.PID() }

@@ -60,6 +60,12 @@ func (c *Cluster) properties(n *node) []byte {
 	s["controller.quorum.voters"] = strings.Join(voters, ",")
 	s["listeners"] = "PLAINTEXT://" + n.broker + ",CONTROLLER://" + n.controller
 	s["advertised.listeners"] = "PLAINTEXT://" + n.broker
+	for _, name := range slices.Sorted(maps.Keys(n.listeners)) {
+		at := "," + name + "://" + n.listeners[name]
+		s["listeners"] += at
+		s["advertised.listeners"] += at
+		s["listener.security.protocol.map"] += "," + name + ":" + c.opts.Listeners[name]
+	}
 	s["log.dirs"] = filepath.Join(n.dir, "data")
 	maps.Copy(s, c.opts.Settings)
 	var b bytes.Buffer
