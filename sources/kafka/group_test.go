@@ -328,6 +328,8 @@ func TestMembersComeAndGo(t *testing.T) {
 	three.stop()
 	one.stop()
 	r.until("two has all", again.has(0, 1, 2, 3))
+	produce(t, c, message("logs", 1, "f"))
+	r.until("two reads on", again.got("f"))
 	if at, tenures := groupStands(t, again, 1); at != 2 || tenures != "sluice1 2:two 1:three 0:two 0:one" {
 		t.Errorf("the group stands at %d, %q", at, tenures)
 	}

@@ -91,6 +91,8 @@ func TestAMemberThatWasStopped(t *testing.T) {
 	r.until("one gets the partition back without the state", func() bool {
 		return one.happened("assigned logs/0 at 3")() && one.got("a", "b")()
 	})
+	produce(t, c, message("logs", 0, "d"))
+	r.until("one reads on", one.got("a", "b", "d"))
 	if at, tenures := groupStands(t, one, 0); at != 3 || tenures != "sluice1 3:one 1:two 0:one" {
 		t.Errorf("the group stands at %d, %q", at, tenures)
 	}
