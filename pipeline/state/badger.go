@@ -152,6 +152,7 @@ func (b *batch) flush() error {
 		return nil
 	}
 	err := b.txn.Commit()
+	b.s.logged.Add(b.bytes)
 	b.txn, b.bytes, b.count = nil, 0, 0
 	if err != nil {
 		return fmt.Errorf("writing to the state in %q: %w", b.s.options.Dir, err)

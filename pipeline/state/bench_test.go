@@ -127,6 +127,7 @@ func BenchmarkCommit(b *testing.B) {
 				s.folding.Lock() // a fold that runs belongs to the bill
 				cpu := cpuTime() - start - making
 				s.folding.Unlock()
+				st := s.Stats()
 				if err := s.Close(); err != nil {
 					b.Fatal(err)
 				}
@@ -136,8 +137,9 @@ func BenchmarkCommit(b *testing.B) {
 				b.ReportMetric(float64(encoded)/epochs/1e6, "encoded-MB/epoch")
 				b.ReportMetric(float64(bytes)/float64(encoded), "compressed/encoded")
 				b.ReportMetric(float64(writtenBytes(b)-disk)/float64(encoded), "disk/encoded")
-				b.ReportMetric(float64(s.spent.folds), "folds")
-				b.ReportMetric(float64(s.spent.folded)/float64(encoded), "folded/encoded")
+				b.ReportMetric(float64(st.Disk)/float64(encoded), "told-disk/encoded")
+				b.ReportMetric(float64(st.Folds), "folds")
+				b.ReportMetric(float64(st.Folded)/float64(encoded), "folded/encoded")
 			}
 		})
 	}

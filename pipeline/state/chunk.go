@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -138,7 +139,7 @@ func (s *Store) changes(txn *badger.Txn, c *scratch, epochs []*marker, of span) 
 			}
 		}
 	}
-	slices.SortFunc(ops, compareOps)
+	sortOps(ops)
 	c.ops = ops
 	return ops, nil
 }
@@ -148,14 +149,13 @@ func among(ops []op, o op) bool {
 	return slices.ContainsFunc(ops, func(other op) bool { return bytes.Equal(other.key, o.key) })
 }
 
-func compareOps(a, b op) int {
-	switch {
-	case a.hash < b.hash:
-		return -1
-	case a.hash > b.hash:
-		return 1
-	}
-	return bytes.Compare(a.key, b.key)
+func sortOps(ops []op) {
+	slices.SortFunc(ops, func(a, b op) int {
+		if c := cmp.Compare(a.hash, b.hash); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.key, b.key)
+	})
 }
 
 // placed appends a chunk's changes that belong to a span, with their hashes.

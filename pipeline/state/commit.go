@@ -151,6 +151,7 @@ func (s *Store) committed(m *marker, done Committed) {
 	defer s.mu.Unlock()
 	s.last = marker{epoch: m.epoch, at: m.at, after: m.after, next: m.next}
 	s.unfolded = append(s.unfolded, m)
+	s.spent.epochs++
 	s.spent.encoded += done.Encoded
 	s.spent.compressed += done.Bytes
 	s.outbox.next.Store(m.next)

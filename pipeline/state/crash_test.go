@@ -302,6 +302,9 @@ func tear(t *testing.T, image, name string, how damage, seed, last uint64, m *mo
 		t.Fatal(err)
 	}
 	what := fmt.Sprintf("%s: %s, seed %d", name, how.name, seed)
+	if info, err := Inspect(dir); err == nil && info.Last > last {
+		t.Fatalf("%s: inspect found epoch %d", what, info.Last)
+	}
 	epoch, refused, err := reopened(dir, m)
 	var damaged *DamagedError
 	switch {

@@ -16,9 +16,7 @@ func (s *Store) foldDue() bool {
 	for _, m := range s.unfolded {
 		gathered += m.size()
 	}
-	s.pages.mu.RLock()
-	defer s.pages.mu.RUnlock()
-	due := max(s.options.FoldBytes, int64(s.options.FoldShare*float64(s.pages.bytes)))
+	due := max(s.options.FoldBytes, int64(s.options.FoldShare*float64(s.pages.bytes.Load())))
 	return len(s.unfolded) >= s.options.FoldEpochs || gathered >= due
 }
 

@@ -2,12 +2,14 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	badger "github.com/dgraph-io/badger/v4"
 )
@@ -43,7 +45,7 @@ type page struct {
 type pageIndex struct {
 	mu     sync.RWMutex
 	starts [slots][]pageStart
-	bytes  int64
+	bytes  atomic.Int64    // of all pages; read without the lock
 	stale  map[pageID]bool // pages that hold more than they cover
 }
 
@@ -94,18 +96,18 @@ func (x *pageIndex) find(slot int, hash uint64) (first uint64, ok bool) {
 func (x *pageIndex) put(slot int, first uint64, size int64) {
 	i, found := slices.BinarySearchFunc(x.starts[slot], first, comparePages)
 	if found {
-		x.bytes += size - x.starts[slot][i].size
+		x.bytes.Add(size - x.starts[slot][i].size)
 		x.starts[slot][i].size = size
 		return
 	}
-	x.bytes += size
+	x.bytes.Add(size)
 	x.starts[slot] = slices.Insert(x.starts[slot], i, pageStart{first, size})
 }
 
 // remove says that a page is gone: its range is the page's before it.
 func (x *pageIndex) remove(slot int, first uint64) {
 	if i, found := slices.BinarySearchFunc(x.starts[slot], first, comparePages); found {
-		x.bytes -= x.starts[slot][i].size
+		x.bytes.Add(-x.starts[slot][i].size)
 		x.starts[slot] = slices.Delete(x.starts[slot], i, i+1)
 	}
 }
@@ -126,15 +128,7 @@ func (x *pageIndex) note(p page, stale bool) {
 	}
 }
 
-func comparePages(p pageStart, first uint64) int {
-	switch {
-	case p.first < first:
-		return -1
-	case p.first > first:
-		return 1
-	}
-	return 0
-}
+func comparePages(p pageStart, first uint64) int { return cmp.Compare(p.first, first) }
 
 // record is a folded record; it aliases its page.
 type record struct {

@@ -3,18 +3,9 @@ package state
 import (
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// counters add up since Open.
-type counters struct {
-	encoded, compressed, folded int64
-	folds                       int64
-	collected                   time.Time
-	dirTime                     time.Time
-}
 
 // Space tells how the disk is doing. Badger writes through memory maps, so a
 // disk that is full kills the process: whoever feeds the store stops while Low
@@ -28,7 +19,7 @@ type Space struct {
 
 // Space asks the file system. It costs a few system calls.
 func (s *Store) Space() (Space, error) {
-	free, err := freeBytes(s.options.Dir)
+	free, err := s.free(s.options.Dir)
 	if err != nil {
 		return Space{}, err
 	}
@@ -71,7 +62,7 @@ func (s *Store) roomFor(m *marker, e *Epoch) error {
 	if s.options.Reserve > 0 {
 		need = min(need, s.options.Reserve)
 	}
-	free, err := freeBytes(s.options.Dir)
+	free, err := s.free(s.options.Dir)
 	if err != nil {
 		return err
 	}

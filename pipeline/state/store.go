@@ -94,6 +94,10 @@ type Store struct {
 	failed   error // of a fold: nothing can be committed any more
 	spent    counters
 
+	free         func(dir string) (int64, error) // how much the disk has left
+	logged       atomic.Int64                    // bytes that went to Badger since Open
+	tablesBefore int64                           // tableBytes at Open
+
 	pages  pageIndex
 	outbox outbox
 
@@ -156,7 +160,7 @@ func open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, &DamagedError{Dir: o.Dir, Place: "its database", What: "Badger cannot open it", Err: err}
 	}
-	s := &Store{options: o, db: db, dictionary: NewDictionary(), wake: make(chan struct{}, 1)}
+	s := &Store{options: o, db: db, dictionary: NewDictionary(), wake: make(chan struct{}, 1), tablesBefore: tableBytes(), free: freeBytes}
 	if s.identity, err = openIdentity(o.Dir); err != nil {
 		_ = db.Close() // err says more
 		return nil, err

@@ -31,6 +31,8 @@ const (
 	itemCursor   = 'C' // sink, sequence number
 	itemEnd      = 'E' // records, sum, xxhash
 	exportFields = 16  // no item has more fields
+
+	maxNumber = 1 << 56 // of an epoch or an entry
 )
 
 // Export writes all that the state holds, for Import on another machine or by
@@ -353,6 +355,9 @@ func (i *importer) begin(fields [][]byte) error {
 	}
 	if v := fieldNum(fields, 1); v > exportVersion {
 		return fmt.Errorf("the export has version %d, this program reads versions up to %d", v, exportVersion)
+	}
+	if fieldNum(fields, 2) >= maxNumber || fieldNum(fields, 4) >= maxNumber || fieldNum(fields, 5) >= maxNumber {
+		return errors.New("the export is damaged: its epochs or entries have numbers that none can have")
 	}
 	i.header = true
 	trim := max(fieldNum(fields, 4), 1)

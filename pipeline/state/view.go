@@ -40,7 +40,7 @@ func View(o Options) (*Store, error) {
 }
 
 func view(o Options) (s *Store, err error) {
-	s = &Store{options: o, dictionary: NewDictionary(), wake: make(chan struct{}, 1), stop: func() {}, viewing: true}
+	s = &Store{options: o, dictionary: NewDictionary(), wake: make(chan struct{}, 1), stop: func() {}, viewing: true, free: freeBytes}
 	var f format
 	if f, err = readFormat(o.Dir); err != nil {
 		var version *VersionError
