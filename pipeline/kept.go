@@ -59,6 +59,13 @@ func pack(to []byte, n int) []byte {
 }
 
 func unpack(s string) (n int, rest string) {
+	if s[0] < 0x80 { // most are small
+		return int(s[0]), s[1:]
+	}
+	return unpackLong(s)
+}
+
+func unpackLong(s string) (n int, rest string) {
 	for i := 0; ; i++ {
 		n |= int(s[i]&0x7f) << (7 * i)
 		if s[i] < 0x80 {

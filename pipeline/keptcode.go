@@ -212,11 +212,13 @@ func (c *KeptCoder) Append(to []byte, k *Kept) []byte {
 		to = AppendText(binary.AppendUvarint(to, uint64(c.numbers[f.slot])), f.value)
 	}
 	for rest := k.packed; rest != ""; {
-		var slot, n int
+		var slot int
 		slot, rest = unpack(rest)
-		n, rest = unpack(rest)
-		to = AppendText(binary.AppendUvarint(to, uint64(c.numbers[slot])), rest[:n])
-		rest = rest[n:]
+		n, value := unpack(rest)
+		end := len(rest) - len(value) + n
+		to = binary.AppendUvarint(to, uint64(c.numbers[slot]))
+		to = append(to, rest[:end]...) // the length is written alike
+		rest = rest[end:]
 	}
 	to = append(to, 0) // no field has the number 0
 	if has&keptHasSpill != 0 {

@@ -375,14 +375,25 @@ func (m *memory) describe(t testing.TB, dict *state.Dictionary) string {
 
 // TestForget drops what a partition fed last, and no more, here and in the store.
 func TestForget(t *testing.T) {
+	for _, limit := range []int64{0, 1} {
+		t.Run(fmt.Sprint("memory limit ", limit), func(t *testing.T) { forget(t, limit) })
+	}
+}
+
+func forget(t *testing.T, limit int64) {
 	script := randomScript(rand.New(rand.NewPCG(1, 6)), 600, len(zoo()), time.Second)
 	b := compileBench(t, Options{}, zoo()...)
-	o := ShardOptions{Free: true, Coder: b.coder(state.NewDictionary())}
-	f, shards, m := b.newFeeder(), b.shards(2, o), newMemory()
+	m := newMemory()
+	o := ShardOptions{Free: true, Coder: b.coder(state.NewDictionary()), Cold: m, MemoryLimit: limit}
+	f, shards := b.newFeeder(), b.shards(2, o)
 	for line := 0; line < len(script); {
 		line, _ = f.feed(script, line, 10, shards, nil)
 		if line > 400 && len(m.values) == 0 { // some are stored, and some of those frozen anew
 			m.write(t, b.checkpoint(shards))
+			m.fold()
+			for _, s := range shards {
+				s.Stored(m.epoch)
+			}
 		}
 	}
 	for _, s := range shards {
@@ -390,11 +401,18 @@ func TestForget(t *testing.T) {
 	}
 	gone := pipeline.Partition{Source: "test", Topic: "log", ID: 1}
 	before, after := 0, 0
+	held := func(s *Shard) int {
+		st := s.Stats()
+		if limit > 0 && st.Evictions == 0 {
+			t.Error("nothing is cold")
+		}
+		return st.Live + st.Cold + st.Blackholes
+	}
 	for _, s := range shards {
-		before += s.Stats().Live + s.Stats().Blackholes
+		before += held(s)
 		s.Forget(gone)
 		s.Forget(pipeline.Partition{Source: "never seen"})
-		after += s.Stats().Live + s.Stats().Blackholes
+		after += held(s)
 	}
 	m.write(t, []*state.Writer{shards[0].Encode(1 << 20), shards[1].Encode(1 << 20)})
 	if got := len(m.values) - 2; got != before {
