@@ -123,7 +123,6 @@ func Compile(scenarios []*rules.Scenario, c *expression.Compiler, o Options) (*D
 	order := make(map[identity]int32)
 	var errs []error
 	for i, sc := range scenarios {
-		d.ids = append(d.ids, pipeline.ScenarioID{Name: sc.Name, Filter: sc.Filter.Value, Hash: sc.Hash})
 		compiler := docCompiler{scenario: sc, compiler: c}
 		d.docs[i] = compiler.compile(o)
 		d.docs[i].broken = len(compiler.errs) > 0
@@ -135,6 +134,7 @@ func Compile(scenarios []*rules.Scenario, c *expression.Compiler, o Options) (*D
 		d.docs[i].group = order[id]
 		groups[id] = append(groups[id], i)
 	}
+	d.ids = scenarioIDs(scenarios)
 	for _, members := range groups {
 		instant := true
 		for _, i := range members {
@@ -145,6 +145,29 @@ func Compile(scenarios []*rules.Scenario, c *expression.Compiler, o Options) (*D
 		}
 	}
 	return d, errs
+}
+
+// scenarioIDs names the groups by their filters without what formats them, so
+// that buckets outlive a filter that is only written otherwise. Where that
+// would make one of two groups, they keep their filters as they are.
+func scenarioIDs(scenarios []*rules.Scenario) []pipeline.ScenarioID {
+	ids := make([]pipeline.ScenarioID, len(scenarios))
+	filters := make(map[[2]string]string)
+	ambiguous := make(map[[2]string]bool)
+	for i, sc := range scenarios {
+		ids[i] = pipeline.ScenarioID{Name: sc.Name, Filter: sc.PlainFilter(), Hash: sc.Hash}
+		group := [2]string{sc.Name, ids[i].Filter}
+		if other, known := filters[group]; known && other != sc.Filter.Value {
+			ambiguous[group] = true
+		}
+		filters[group] = sc.Filter.Value
+	}
+	for i := range ids {
+		if ambiguous[[2]string{ids[i].Name, ids[i].Filter}] {
+			ids[i].Filter = scenarios[i].Filter.Value
+		}
+	}
+	return ids
 }
 
 // docCompiler compiles one document and gathers what is wrong with it.

@@ -141,6 +141,7 @@ func TestRecordsOfOtherRules(t *testing.T) {
 	docs[9].Hash = "changed too"                      // of a group that stays
 	docs[2], docs[6] = docs[6], docs[2]               // the order does not matter
 	docs[2].Name, docs[6].Name = "test/s6", "test/s2" // as they were called
+	docs[5].Filter = text(" true\n")                  // the same, written otherwise
 	b := compileBench(t, Options{}, docs...)
 	into := b.shards(1, ShardOptions{Coder: b.coder(dict)})[0]
 	for k, v := range m.values {
@@ -160,6 +161,9 @@ func TestRecordsOfOtherRules(t *testing.T) {
 			continue
 		}
 		want = append(want, fmt.Sprint(bs.Scenario, " ", bs.Key, " hash", bs.Document, " ", bs.Count))
+	}
+	if !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, " hash5 ") }) {
+		t.Error("no bucket of the scenario whose filter is written otherwise")
 	}
 	if !slices.Equal(got, want) || len(want) < 5 || len(lost) < 2 {
 		t.Errorf("got  %q\nwant %q, without %v", got, want, lost)
@@ -216,4 +220,16 @@ func FuzzLoad(f *testing.F) {
 			t.Error("no Writer")
 		}
 	})
+}
+
+// TestGroupsThatDifferInBlanksStayApart: their buckets have equal keys.
+func TestGroupsThatDifferInBlanksStayApart(t *testing.T) {
+	b := compileBench(t, Options{}, hashed([]*rules.Scenario{
+		{Name: "x", Type: "leaky", Capacity: 3, LeakSpeed: time.Second, Filter: text("true")},
+		{Name: "x", Type: "leaky", Capacity: 3, LeakSpeed: time.Second, Filter: text(" true")},
+	})...)
+	c := b.coder(state.NewDictionary())
+	if c.GroupNumber(0) == c.GroupNumber(1) {
+		t.Error("two groups have one number")
+	}
 }

@@ -96,7 +96,9 @@ func compileBench(t testing.TB, o Options, docs ...*rules.Scenario) *bench {
 		if d.Name == "" {
 			d.Name = fmt.Sprintf("test/s%d", i)
 		}
-		d.Filter = text("true")
+		if !d.Filter.Set {
+			d.Filter = text("true")
+		}
 	}
 	d, errs := Compile(docs, c, o)
 	for _, err := range errs {

@@ -49,6 +49,10 @@ func (s *Scenario) hash() string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// PlainFilter is the filter as the hash sees it: equal for filters that
+// differ in line breaks and blanks only.
+func (s *Scenario) PlainFilter() string { return plain(s.Filter.Value) }
+
 // plain makes each run of blanks outside of quotes one space and trims the
 // ends, so that folding an expression over lines does not change its hash.
 func plain(expression string) string {
