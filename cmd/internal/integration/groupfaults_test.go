@@ -1,0 +1,80 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestAGroupCountsEveryRecordOnce runs two members of a group while one is
+// stopped past its session, one is killed, one leaves and comes back, and a
+// third comes and goes. Partitions wait for their state, so that all alerts are
+// those of an uninterrupted run.
+func TestAGroupCountsEveryRecordOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	const partitions, rate = 8, 400
+	records := counted(seed(t), 8000, 60, partitions, false)
+	s := parts.broker.newSetup(t, partitions, counting())
+	s.durable = true
+	s.source = map[string]any{
+		"assignment": "group", "session_timeout": "2s", "rebalance_timeout": "6s", "heartbeat_interval": "200ms",
+	}
+	one, two := s.newInstance(t, "one", 0, 0), s.newInstance(t, "two", 0, 0)
+	for _, in := range []*instance{one, two} {
+		if err := in.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Both are members before there is anything to read, so that each gets a half.
+	if err := poll(ctx, "both to be members", func() (bool, error) {
+		return strings.Contains(one.output()+two.output(), "members=2"), nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	produced := make(chan error, 1)
+	go func() { produced <- s.broker.produce(ctx, s.topic, records, rate) }()
+	do := func(steps ...func() error) {
+		t.Helper()
+		for _, step := range steps {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wait := func(d time.Duration) func() error { return func() error { return pause(ctx, d) } }
+	do(
+		wait(2*time.Second),
+		func() error { return one.process.Signal(syscall.SIGSTOP) },
+		wait(4*time.Second),
+		func() error { return one.process.Signal(syscall.SIGCONT) },
+		wait(2*time.Second),
+		func() error { two.ending.Store(true); return two.process.Kill() },
+		wait(time.Second),
+		two.start,
+		wait(3*time.Second),
+		one.stop,
+		wait(500*time.Millisecond),
+		one.start,
+	)
+	three := s.newInstance(t, "three", 0, 0)
+	do(three.start, wait(2*time.Second), three.stop)
+	if err := <-produced; err != nil {
+		t.Fatal(err)
+	}
+	// Which state holds what depends on who came first, so alerts alone are compared.
+	plain := *s
+	plain.durable, plain.source = false, nil
+	r := plain.finish(ctx, t, []*instance{one, two})
+	want := plain.uninterrupted(t, 1)
+	same(t, r, want)
+	report(t, once(r, records))
+	if !strings.Contains(one.output(), "the partition belongs to another member by now") {
+		t.Errorf("the member that was stopped was refused nothing")
+	}
+	t.Logf("%s, %d came again", r.scenarios(), r.repeats)
+}
