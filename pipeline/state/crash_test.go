@@ -173,6 +173,9 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		rounds = 3
 	}
+	if os.Getenv("SLUICE_SOAK") != "" {
+		rounds = 200
+	}
 	dir := t.TempDir()
 	m := newModel()
 	r := rand.New(rand.NewPCG(3, 3))
@@ -236,15 +239,15 @@ var damages = []damage{
 // TestTornWrites spoils every file of states that were copied while a process
 // worked on them. What is opened then is what some epoch was, or nothing is.
 func TestTornWrites(t *testing.T) {
-	images, each := 3, 1
-	if testing.Short() {
-		images, each = 1, 1
+	images, each := 1, 1
+	if os.Getenv("SLUICE_SOAK") != "" {
+		images, each = 5, 20
 	}
 	dir := t.TempDir()
 	w := startWorker(t, dir)
 	var copies []string
 	for range images {
-		w.hear(t, 15)
+		w.hear(t, 25)
 		// Stopped, it is as if it had crashed here, but goes on.
 		if err := w.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)

@@ -54,8 +54,8 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("the state in %q is in use by %s: stop it first, or set another state.dir for this one", e.Dir, holder)
 }
 
-// SpaceError says that an epoch was not written, because the disk could have
-// filled up under it. The same Commit may be tried again.
+// SpaceError says that an epoch was not written, or the state not opened,
+// because the disk could have filled up under it. The same call may be tried again.
 type SpaceError struct {
 	Dir        string
 	Free, Need int64 // bytes
@@ -63,7 +63,7 @@ type SpaceError struct {
 
 // Error names the sizes and the way out.
 func (e *SpaceError) Error() string {
-	return fmt.Sprintf("the disk under the state in %q has %d MB left and an epoch may need %d MB: make room", e.Dir, e.Free>>20, e.Need>>20)
+	return fmt.Sprintf("the disk under the state in %q has %d MB left, and %d MB may be needed: make room", e.Dir, e.Free>>20, e.Need>>20)
 }
 
 // ErrClosed is returned by a Store that was closed.

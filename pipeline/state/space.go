@@ -53,6 +53,19 @@ func (s *Store) reserve() int64 {
 // for room before each write, and the largest write is 15 % of a memtable.
 func memTableRoom(memTable int64) int64 { return memTable + memTable/4 }
 
+// roomToOpen refuses a disk on which not even one log finds room.
+func roomToOpen(o Options) error {
+	need := memTableRoom(o.MemTable)
+	if o.Reserve > 0 {
+		need = min(need, o.Reserve)
+	}
+	free, err := freeBytes(o.Dir)
+	if err == nil && free < need {
+		err = &SpaceError{Dir: o.Dir, Free: free, Need: need}
+	}
+	return err
+}
+
 // roomFor refuses an epoch that could fill the disk.
 func (s *Store) roomFor(m *marker, e *Epoch) error {
 	need := 2*memTableRoom(s.options.MemTable) + 2*m.size()

@@ -146,6 +146,9 @@ func open(o Options) (*Store, error) {
 		return nil, err
 	}
 	o.MemTable = format.memTable
+	if err := roomToOpen(o); err != nil {
+		return nil, err
+	}
 	files, err := checkFiles(o.Dir, o.Workers)
 	if err != nil {
 		return nil, err
