@@ -425,3 +425,16 @@ func TestASilentPartitionIsSteppedOver(t *testing.T) {
 		t.Errorf("%d steps over silent partitions, merged %+v", m.opts.IdleSteps.Load(), f)
 	}
 }
+
+// TestAPartitionWithoutARecordHasAPlace: a batch without records says where it is read next.
+func TestAPartitionWithoutARecordHasAPlace(t *testing.T) {
+	part := Partition{Source: "toy", Topic: "t"}
+	g := &Graph{next: make(map[Partition]int64)}
+	for _, next := range []int64{7, 0} {
+		released := false
+		b := &RecordBatch{Partition: part, Next: next, Release: func() { released = true }}
+		if err := g.Emit(t.Context(), b); err != nil || !released || g.next[part] != 7 {
+			t.Errorf("at %d, released %v, %v; want 7", g.next[part], released, err)
+		}
+	}
+}

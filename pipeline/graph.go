@@ -295,6 +295,7 @@ func (g *Graph) Emit(ctx context.Context, rb *RecordBatch) error {
 // this one is through with what it took.
 func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err error) {
 	if len(rb.Records) == 0 {
+		g.noteNext(rb)
 		if rb.Release != nil {
 			rb.Release()
 		}
@@ -313,6 +314,16 @@ func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err e
 		}
 	}
 	return len(whole.Records), nil
+}
+
+// noteNext takes a batch without records that says where its partition stands:
+// a checkpoint knows then, though nothing was read yet.
+func (g *Graph) noteNext(rb *RecordBatch) {
+	g.emitMu.Lock()
+	defer g.emitMu.Unlock()
+	if rb.Next > g.next[rb.Partition] {
+		g.next[rb.Partition] = rb.Next
+	}
 }
 
 // Refuse makes every Emit, those under way too, fail with ErrRefused.

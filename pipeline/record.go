@@ -26,7 +26,8 @@ type RecordBatch struct {
 	Records   []Record
 
 	// Next is the offset to read behind the last record; 0 is the one after
-	// its own, which is right where offsets count records.
+	// its own, which is right where offsets count records. A batch without records that has
+	// it says where the partition is read next.
 	Next int64
 
 	// HighWatermark is the offset after the partition's last record when the

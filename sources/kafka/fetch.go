@@ -39,11 +39,27 @@ type fetcher struct {
 	asked   bool  // an answer is under way
 	id      int32 // of the last request
 
+	told bool // the pipeline knows where reading begins
+
 	decoder
 	quiet   time.Time // since when nothing comes although there is more; zero when something does
 	stalled bool      // quiet has lasted too long, and does still
 	missing int       // answers in a row that did not know the partition
 	corrupt int       // fetches in a row that brought a broken batch
+}
+
+// tell says where reading begins: a partition that has no record yet then has
+// a place in a checkpoint, from which its first one is read however late that is.
+func (f *fetcher) tell(ctx context.Context) error {
+	if f.told = true; f.next == 0 || f.start.resumed {
+		return nil // without a place it begins there, or the checkpoint told us
+	}
+	b := f.s.mem.batch()
+	b.Partition, b.Module, b.Next, b.HighWatermark = f.part, "kafka", f.next, -1
+	if err := f.out(ctx, &b.RecordBatch); err != nil {
+		return &emitError{err}
+	}
+	return nil
 }
 
 // start is where a fetcher begins.
@@ -164,6 +180,11 @@ func (f *fetcher) step(ctx context.Context) error {
 			f.placed = err == nil
 		}
 		return err
+	}
+	if !f.told {
+		if err := f.tell(ctx); err != nil {
+			return err
+		}
 	}
 	if !f.asked {
 		if err := f.ask(f.next); err != nil {

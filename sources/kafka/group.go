@@ -396,6 +396,9 @@ func (g *Group) within(ctx context.Context, d time.Duration) (context.Context, f
 // counted remembers how far partitions were emitted.
 func (g *Group) counted(out sources.Emit) sources.Emit {
 	return func(ctx context.Context, b *pipeline.RecordBatch) error {
+		if len(b.Records) == 0 {
+			return out(ctx, b)
+		}
 		part, after := b.Partition, b.Records[len(b.Records)-1].Offset+1
 		if err := out(ctx, b); err != nil {
 			return err

@@ -104,7 +104,7 @@ func (b *batch) recycle(poison bool) {
 	}
 	clear(b.blocks)
 	clear(b.Records)
-	b.blocks, b.Records, b.headers, b.size = b.blocks[:0], b.Records[:0], b.headers[:0], 0
+	b.blocks, b.Records, b.headers, b.size, b.Next = b.blocks[:0], b.Records[:0], b.headers[:0], 0, 0
 }
 
 // lies says that records of the batch lie in a block.

@@ -101,23 +101,34 @@ func (e *Engine) pipelineOptions(o *GraphOptions, r *running, newShard func(i in
 
 // Gauges is what a running graph holds; any goroutine may read it.
 type Gauges struct {
-	Buckets atomic.Int64 // live buckets
+	Buckets atomic.Int64 // live buckets, cold ones included
+	// Cold are those of them in the store alone, Bytes about what the others
+	// take: with a memory limit only.
+	Cold, Bytes atomic.Int64
+	// ColdReads counts buckets that were read back.
+	ColdReads atomic.Uint64
 }
 
 // shard keeps the gauges up to date, once a batch.
 type shard struct {
 	*detect.Shard
-	gauges  *Gauges
-	buckets int
+	gauges *Gauges
+	told   detect.Stats
 }
 
 // Apply implements pipeline.Shard.
 func (s *shard) Apply(p pipeline.Partition, steps []pipeline.ClockStep, pours []*pipeline.Pour, out []pipeline.Overflow) []pipeline.Overflow {
 	out = s.Shard.Apply(p, steps, pours, out)
-	if live := s.Shard.Stats().Live; live != s.buckets {
-		s.gauges.Buckets.Add(int64(live - s.buckets))
-		s.buckets = live
+	now := s.Shard.Stats()
+	if n := now.Live + now.Cold - s.told.Live - s.told.Cold; n != 0 {
+		s.gauges.Buckets.Add(int64(n))
 	}
+	if now.Bytes != s.told.Bytes || now.ColdReads != s.told.ColdReads {
+		s.gauges.Cold.Add(int64(now.Cold - s.told.Cold))
+		s.gauges.Bytes.Add(now.Bytes - s.told.Bytes)
+		s.gauges.ColdReads.Add(now.ColdReads - s.told.ColdReads)
+	}
+	s.told = now
 	return out
 }
 

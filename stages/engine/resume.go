@@ -18,6 +18,11 @@ import (
 type StateOptions struct {
 	// Dictionary gives the numbers in records.
 	Dictionary *state.Dictionary
+	// Cold reads back buckets that have left memory; nil keeps all in memory.
+	Cold detect.Cold
+	// MemoryLimit is about how many bytes the buckets in memory may take, dealt
+	// evenly to the shards; 0 is no limit.
+	MemoryLimit int64
 }
 
 // Resumption is a graph in the making, out of the records of a state: first
@@ -58,6 +63,7 @@ func (e *Engine) Resume(o GraphOptions, s StateOptions) (*Resumption, error) {
 	for i := range r.shards {
 		so := e.shardOptions()
 		so.Coder, so.Index = r.coder, i
+		so.Cold, so.MemoryLimit = s.Cold, s.MemoryLimit/int64(len(r.shards))
 		r.shards[i].Shard = e.Detector.NewShard(so)
 	}
 	return r, nil

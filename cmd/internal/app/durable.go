@@ -15,6 +15,7 @@ import (
 	"sluice/pipeline/state"
 	"sluice/sinks/outbox"
 	"sluice/sources"
+	"sluice/stages/detect"
 	"sluice/stages/engine"
 )
 
@@ -71,7 +72,7 @@ func openDurable(p *Pipeline) (d *durable, err error) {
 func (d *durable) graph(first bool) (*pipeline.Graph, error) {
 	began := time.Now()
 	r, err := d.p.engine.Resume(d.p.graphOptions(d.cp.Deliver), engine.StateOptions{
-		Dictionary: d.store.Dictionary(),
+		Dictionary: d.store.Dictionary(), Cold: d.cold(), MemoryLimit: int64(d.p.config.State.MemoryLimit),
 	})
 	if err != nil {
 		return nil, err
@@ -178,6 +179,7 @@ func (d *durable) run(ctx context.Context) error {
 	all.Go(func() error { return failing(d.deliverer.Run(inner)) })
 	all.Go(func() error { return d.commits.run(inner) })
 	all.Go(func() error { return d.watch(inner) })
+	all.Go(func() error { return failing(d.foldForMemory(inner)) })
 	all.Go(func() error {
 		defer cancel()
 		err := p.read(ctx, fail, d.from)
@@ -244,6 +246,45 @@ func (d *durable) watch(ctx context.Context) error {
 		case <-unblocked:
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// coldStore is a Store that gives back what has left memory.
+type coldStore interface {
+	detect.Cold
+	Fold(ctx context.Context) error
+}
+
+// cold returns the store when buckets may leave memory for it.
+func (d *durable) cold() detect.Cold {
+	if c, ok := d.store.(coldStore); ok && d.p.config.State.MemoryLimit > 0 {
+		return c
+	}
+	return nil
+}
+
+// foldForMemory folds epochs when memory is short: only buckets whose last
+// epoch is folded can leave it.
+func (d *durable) foldForMemory(ctx context.Context) error {
+	limit := int64(d.p.config.State.MemoryLimit)
+	store, ok := d.store.(coldStore)
+	if limit == 0 || !ok {
+		return nil
+	}
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if d.p.gauges.Bytes.Load() < limit/10*9 {
+			continue
+		}
+		if err := store.Fold(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("folding the state, so that buckets can leave memory: %w", err)
 		}
 	}
 }
