@@ -32,6 +32,8 @@ type cold struct {
 	value  []byte // scratch
 }
 
+var _ Cold = (*state.Store)(nil)
+
 // coldRef is the number of a cold bucket, from 1. The shard's index holds it
 // negative, so that it cannot be taken for a ref.
 type coldRef int32
