@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -48,6 +49,7 @@ type durableToy struct {
 	values  map[string]int32
 	changed map[string]bool
 	writer  *state.Writer
+	failed  error // of the next Apply
 }
 
 func newDurableToy(every int32) *durableToy {
@@ -84,6 +86,7 @@ func (s *durableToy) Encode(n int) *state.Writer {
 
 func (s *durableToy) Stored(uint64)    {}
 func (s *durableToy) Forget(Partition) {}
+func (s *durableToy) Err() error       { return s.failed }
 
 func (s *durableToy) load(r records) {
 	for k, v := range r {
@@ -436,5 +439,34 @@ func TestAPartitionWithoutARecordHasAPlace(t *testing.T) {
 		if err := g.Emit(t.Context(), b); err != nil || !released || g.next[part] != 7 {
 			t.Errorf("at %d, released %v, %v; want 7", g.next[part], released, err)
 		}
+	}
+}
+
+// TestAShardThatCannotGoOnStopsTheGraph before its overflows are delivered.
+func TestAShardThatCannotGoOnStopsTheGraph(t *testing.T) {
+	schema := NewSchema()
+	keep, slot := &KeepSet{}, schema.Slot(Meta, "key")
+	keep.Prepare(schema)
+	broken := errors.New("the disk is gone")
+	delivered := 0
+	g, err := NewGraph(Options{
+		Workers: 1, Shards: 1, Coder: toyCoder{}, Dictionary: state.NewDictionary(),
+		NewWorker: func() Worker { return &toyWorker{NewEvent(schema), slot, keep, nil} },
+		NewShard: func(int) Shard {
+			s := newDurableToy(3)
+			s.failed = broken
+			return s
+		},
+		Alerter: toyAlerter{},
+		Deliver: func(context.Context, *Outcome) error { delivered++; return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 1)
+	go func() { errs <- g.Run(t.Context()) }()
+	_ = g.Emit(t.Context(), &RecordBatch{Partition: Partition{Topic: "t"}, Records: []Record{{Value: []byte("b 1")}}})
+	if err := <-errs; !errors.Is(err, broken) || delivered > 0 {
+		t.Errorf("Run returned %v after %d outcomes, want the shard's error after none", err, delivered)
 	}
 }

@@ -42,6 +42,9 @@ type DurableShard interface {
 	Stored(epoch uint64)
 	// Forget drops what a partition fed last.
 	Forget(p Partition)
+	// Err says why the shard cannot go on, as when state cannot be read back:
+	// the graph stops, and what was not made durable is made again.
+	Err() error
 }
 
 // Front is what workers keep by partition: the stashes. Its methods are called

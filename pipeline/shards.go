@@ -25,6 +25,9 @@ func (g *Graph) runShard(ctx context.Context, i int, shard Shard, tasks <-chan *
 		}
 		pours := f.shardPours[i]
 		f.overflows[i] = shard.Apply(f.Records.Partition, f.Steps, pours, f.overflows[i][:0])
+		if err := e.err(); err != nil {
+			return err
+		}
 		if f.unapplied.Add(-1) == 0 {
 			close(f.applied)
 		}
@@ -55,6 +58,14 @@ func (e *encoder) begin(b *barrier, part int) {
 	}
 	e.shard.Freeze()
 	e.barrier, e.part = b, part
+}
+
+// err is the shard's.
+func (e *encoder) err() error {
+	if e.shard == nil {
+		return nil
+	}
+	return e.shard.Err()
 }
 
 // encode writes down up to n buckets.

@@ -79,6 +79,9 @@ func (g *Graph) finish(ctx context.Context, lane *alertLane, f *flight) error {
 		Partition: f.Records.Partition, Through: f.through, Clock: f.clock,
 		Alerts: lane.run(ctx, f), Dead: f.Dead,
 	}
+	if err := lane.encoder.err(); err != nil {
+		return err
+	}
 	out.Stats = f.Stats
 	lane.encoder.encode(encodeAtOnce/4 + 4*len(f.shardPours[g.opts.Shards]))
 	if err := g.opts.Deliver(ctx, out); err != nil {

@@ -179,7 +179,7 @@ func (d *durable) run(ctx context.Context) error {
 	all.Go(func() error { return failing(d.deliverer.Run(inner)) })
 	all.Go(func() error { return d.commits.run(inner) })
 	all.Go(func() error { return d.watch(inner) })
-	all.Go(func() error { return failing(d.foldForMemory(inner)) })
+	all.Go(func() error { return failing(d.leaveMemory(inner)) })
 	all.Go(func() error {
 		defer cancel()
 		err := p.read(ctx, fail, d.from)
@@ -217,6 +217,7 @@ func (d *durable) finish(ctx context.Context) error {
 // The reasons for which nothing is read.
 const (
 	holdSources = "lines are merged, and not every source has said which partitions it reads"
+	holdMemory  = "buckets take more than state.memory_limit, and are written so that they can leave memory"
 	holdDisk    = "the disk that holds the state is almost full"
 	holdOutbox  = "too much waits for a sink that blocks"
 	holdEpoch   = "too many alerts wait to be made durable"
@@ -264,15 +265,18 @@ func (d *durable) cold() detect.Cold {
 	return nil
 }
 
-// foldForMemory folds epochs when memory is short: only buckets whose last
-// epoch is folded can leave it.
-func (d *durable) foldForMemory(ctx context.Context) error {
+// coldBytes is about what a bucket takes in memory that is in the store alone.
+const coldBytes = 128
+
+// leaveMemory makes buckets ready to leave memory when it is short: only
+// those whose last epoch is folded can. Nothing is read meanwhile.
+func (d *durable) leaveMemory(ctx context.Context) error {
 	limit := int64(d.p.config.State.MemoryLimit)
 	store, ok := d.store.(coldStore)
 	if limit == 0 || !ok {
 		return nil
 	}
-	ticker := time.NewTicker(time.Second)
+	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		select {
@@ -280,10 +284,17 @@ func (d *durable) foldForMemory(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if d.p.gauges.Bytes.Load() < limit/10*9 {
+		warm := d.p.gauges.Bytes.Load() - coldBytes*d.p.gauges.Cold.Load()
+		if warm < limit || d.store.Last() == store.Folded() && d.p.gauges.Bytes.Load() < 2*limit {
 			continue
 		}
-		if err := store.Fold(ctx); err != nil && ctx.Err() == nil {
+		d.p.intake.hold(holdMemory, true)
+		err := d.cp.Checkpoint(ctx)
+		if err == nil {
+			err = store.Fold(ctx)
+		}
+		d.p.intake.hold(holdMemory, false)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, pipeline.ErrStopped) {
 			return fmt.Errorf("folding the state, so that buckets can leave memory: %w", err)
 		}
 	}

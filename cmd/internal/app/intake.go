@@ -39,12 +39,16 @@ func (in *intake) hold(reason string, held bool) {
 	if in.reasons[reason] == held {
 		return
 	}
+	level := slog.LevelWarn
+	if reason == holdMemory {
+		level = slog.LevelDebug // it comes and goes many times a minute
+	}
 	if held {
 		in.reasons[reason] = true
-		in.log.Warn("nothing more is read for now", "reason", reason)
+		in.log.Log(context.Background(), level, "nothing more is read for now", "reason", reason)
 	} else {
 		delete(in.reasons, reason)
-		in.log.Info("reading goes on", "reason_gone", reason)
+		in.log.Log(context.Background(), min(level, slog.LevelInfo), "reading goes on", "reason_gone", reason)
 	}
 	in.change()
 }
