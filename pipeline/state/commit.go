@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -55,6 +56,10 @@ func (s *Store) Commit(ctx context.Context, e *Epoch) (Committed, error) {
 	done, err := s.commit(ctx, e, &m)
 	if err != nil {
 		s.dictionary.takenBack(taken)
+		var space *SpaceError
+		if ctx.Err() == nil && !errors.As(err, &space) {
+			s.fail(err)
+		}
 		return Committed{}, err
 	}
 	done.FirstSeq = last.next
@@ -99,7 +104,8 @@ func (s *Store) commit(ctx context.Context, e *Epoch, m *marker) (Committed, err
 		return Committed{}, fmt.Errorf("committing epoch %d: %w", m.epoch, err)
 	}
 	if err := s.writeMarker(b, m); err != nil {
-		return Committed{}, s.fail(err) // whether the marker is on the disk, only the next Open can tell
+		s.fail(err) // whether the marker is on the disk, only the next Open can tell
+		return Committed{}, err
 	}
 	return Committed{Epoch: m.epoch, Encoded: m.raw(), Bytes: b.wrote, NextSeq: m.next}, nil
 }
@@ -116,13 +122,12 @@ func (s *Store) writeMarker(b *batch, m *marker) error {
 }
 
 // fail makes every later Commit return err.
-func (s *Store) fail(err error) error {
+func (s *Store) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed == nil {
 		s.failed = err
 	}
-	return err
 }
 
 // compress packs an epoch's chunks side by side and lists them in its marker.

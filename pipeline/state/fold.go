@@ -29,7 +29,8 @@ func (s *Store) foldLoop(ctx context.Context) {
 		case <-s.wake:
 		}
 		if err := s.Fold(ctx); err != nil && ctx.Err() == nil {
-			s.options.Log.Error("folding epochs failed: nothing is committed any more", "error", s.fail(err))
+			s.fail(err)
+			s.options.Log.Error("folding epochs failed: nothing is committed any more", "error", err)
 		}
 		s.collectGarbage()
 	}
@@ -60,11 +61,11 @@ func (s *Store) collectGarbage() {
 // A fold that is cut short does no harm: it writes what the epochs that it
 // folds would bring anyway, and they stay until all of it is written.
 func (s *Store) Fold(ctx context.Context) error {
+	s.folding.Lock()
+	defer s.folding.Unlock()
 	if err := s.mutable(); err != nil {
 		return err
 	}
-	s.folding.Lock()
-	defer s.folding.Unlock()
 	s.mu.Lock()
 	epochs, loaded := s.unfolded[:len(s.unfolded):len(s.unfolded)], s.loaded
 	s.mu.Unlock()

@@ -54,9 +54,10 @@ func (s *Store) NextSeq() uint64 { return s.outbox.next.Load() }
 // Outbox returns up to limit entries from a sequence number on, discarded ones
 // among them. What Trim removed is passed over.
 func (s *Store) Outbox(from uint64, limit int) ([]StoredEntry, error) {
-	if s.closed.Load() {
-		return nil, ErrClosed
+	if err := s.enter(); err != nil {
+		return nil, err
 	}
+	defer s.leave()
 	s.outbox.mu.Lock()
 	from = max(from, s.outbox.trim)
 	s.outbox.mu.Unlock()
@@ -95,9 +96,10 @@ func (s *Store) Outbox(from uint64, limit int) ([]StoredEntry, error) {
 
 // Trim removes the entries below a sequence number: all sinks have them.
 func (s *Store) Trim(below uint64) error {
-	if err := s.mutable(); err != nil {
+	if err := s.enterToChange(); err != nil {
 		return err
 	}
+	defer s.leave()
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
 	if below <= s.outbox.trim {
@@ -128,9 +130,10 @@ func (s *Store) Trim(below uint64) error {
 
 // Discard makes entries ones that are not to be delivered. Their places remain.
 func (s *Store) Discard(seqs []uint64) error {
-	if err := s.mutable(); err != nil {
+	if err := s.enterToChange(); err != nil {
 		return err
 	}
+	defer s.leave()
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
 	txn := s.db.NewTransaction(false)
@@ -189,9 +192,10 @@ func (s *Store) SetCursor(sink string, seq uint64) error {
 
 // RemoveCursor forgets a sink, so that it no longer holds entries back.
 func (s *Store) RemoveCursor(sink string) error {
-	if err := s.mutable(); err != nil {
+	if err := s.enterToChange(); err != nil {
 		return err
 	}
+	defer s.leave()
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
 	b := s.newBatch()
@@ -220,9 +224,10 @@ func (s *Store) SetAccepted(seq uint64) error {
 }
 
 func (s *Store) setNumber(key []byte, n uint64, then func()) error {
-	if err := s.mutable(); err != nil {
+	if err := s.enterToChange(); err != nil {
 		return err
 	}
+	defer s.leave()
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
 	b := s.newBatch()

@@ -230,9 +230,10 @@ func (s *Store) readPage(txn *badger.Txn, slot int, first uint64, buf []byte) (r
 // that knows the record to be there, by its Sum, takes ok false, or another
 // Sum, for damage: Get itself cannot tell a record that is lost from one that never was.
 func (s *Store) Get(key, buf []byte) (value []byte, sum Sum, ok bool, err error) {
-	if s.closed.Load() {
-		return buf, 0, false, ErrClosed
+	if err := s.enter(); err != nil {
+		return buf, 0, false, err
 	}
+	defer s.leave()
 	hash := hashOf(key)
 	s.pages.mu.RLock()
 	first, found := s.pages.find(slotOf(key, hash), hash)

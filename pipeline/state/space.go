@@ -19,6 +19,10 @@ type Space struct {
 
 // Space asks the file system. It costs a few system calls.
 func (s *Store) Space() (Space, error) {
+	if err := s.enter(); err != nil {
+		return Space{}, err
+	}
+	defer s.leave()
 	free, err := s.free(s.options.Dir)
 	if err != nil {
 		return Space{}, err

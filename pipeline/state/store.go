@@ -109,6 +109,7 @@ type Store struct {
 	viewing  bool
 	shadow   string
 	problems []error
+	using    sync.RWMutex // held for reading by calls that need neither of the other two
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 	closed   atomic.Bool
@@ -192,16 +193,38 @@ func (s *Store) Folded() uint64 {
 	return s.folded
 }
 
+// enter begins a call that must not see the files closed under it; leave ends it.
+func (s *Store) enter() error {
+	s.using.RLock()
+	if s.closed.Load() {
+		s.using.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.using.RUnlock() }
+
+// enterToChange is enter for calls that write.
+func (s *Store) enterToChange() error {
+	if s.viewing {
+		return errView
+	}
+	return s.enter()
+}
+
 // Close waits for a running fold to stop and closes the files. What was
 // committed is there at the next Open; nothing is folded on the way out.
 func (s *Store) Close() error {
+	s.stop()
 	if s.closed.Swap(true) {
 		return nil
 	}
-	s.stop()
 	s.done.Wait()
-	s.committing.Lock()
-	defer s.committing.Unlock()
+	for _, l := range []sync.Locker{&s.committing, &s.folding, &s.using} {
+		l.Lock() // whoever is at it, ends first
+		defer l.Unlock()
+	}
 	var err error
 	if !s.viewing {
 		err = writeFloor(s.options.Dir, s.options.MemTable, s.Last()) // while the folder is ours

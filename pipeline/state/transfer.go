@@ -89,6 +89,9 @@ func (s *Store) export(e *exporter) error {
 	defer s.committing.Unlock()
 	s.folding.Lock()
 	defer s.folding.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
 	s.outbox.mu.Lock()
 	trim, accepted := s.outbox.trim, s.outbox.accepted
 	s.outbox.mu.Unlock()
