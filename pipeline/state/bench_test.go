@@ -109,7 +109,7 @@ func BenchmarkCommit(b *testing.B) {
 				f := newFleet(keys)
 				at := time.Date(2025, 3, 1, 10, 0, 0, 0, time.UTC)
 				var making time.Duration
-				var encoded, bytes int64
+				var encoded, bytes, used, reserve int64
 				disk, start, begin := writtenBytes(b), cpuTime(), time.Now()
 				for i := range epochs {
 					runtime.LockOSThread()
@@ -120,6 +120,9 @@ func BenchmarkCommit(b *testing.B) {
 					done, err := s.Commit(context.Background(), e)
 					if err != nil {
 						b.Fatal(err)
+					}
+					if sp, err := s.Space(); err == nil {
+						used, reserve = max(used, sp.Used), max(reserve, sp.Reserve)
 					}
 					encoded += done.Encoded
 					bytes += done.Bytes
@@ -138,6 +141,8 @@ func BenchmarkCommit(b *testing.B) {
 				b.ReportMetric(float64(bytes)/float64(encoded), "compressed/encoded")
 				b.ReportMetric(float64(writtenBytes(b)-disk)/float64(encoded), "disk/encoded")
 				b.ReportMetric(float64(st.Disk)/float64(encoded), "told-disk/encoded")
+				b.ReportMetric(float64(used)/1e6, "most-used-MB")
+				b.ReportMetric(float64(reserve)/1e6, "most-reserved-MB")
 				b.ReportMetric(float64(st.Folds), "folds")
 				b.ReportMetric(float64(st.Folded)/float64(encoded), "folded/encoded")
 			}
