@@ -129,8 +129,8 @@ func readAddress(b []byte) (address, error) {
 	case b[1] != itemAlert:
 		return address{}, errTorn
 	}
-	r := reader{rest: b[2:]}
-	n := r.uvarint()
+	r := pipeline.NewStoredReader(b[2:])
+	n := r.Uvarint()
 	a := address{all: n == 0}
 	if n > 0 {
 		if n-1 > uint64(len(b)) {
@@ -138,11 +138,11 @@ func readAddress(b []byte) (address, error) {
 		}
 		a.names = make([][]byte, 0, n-1)
 		for range n - 1 {
-			a.names = append(a.names, r.bytes())
+			a.names = append(a.names, r.Bytes())
 		}
 	}
-	a.body = r.rest
-	if r.torn {
+	a.body = r.Rest()
+	if r.Err() != nil {
 		return address{}, errTorn
 	}
 	return a, nil
@@ -175,29 +175,28 @@ func appendDead(b []byte, d *pipeline.DeadLetter) []byte {
 }
 
 func readDead(b []byte) (*pipeline.DeadLetter, error) {
-	r := reader{rest: b}
-	d := &pipeline.DeadLetter{Kind: pipeline.DeadKind(r.bytes()), Reason: string(r.bytes())}
-	d.Position.Source, d.Position.Topic = string(r.bytes()), string(r.bytes())
-	d.Position.ID = r.int32()
-	d.Position.Offset = r.varint()
-	d.Position.Line = r.int32()
-	if r.uvarint() != 0 {
-		seconds := r.varint()
-		nanos := r.uvarint()
-		r.torn = r.torn || nanos >= uint64(time.Second)
+	r := pipeline.NewStoredReader(b)
+	d := &pipeline.DeadLetter{Kind: pipeline.DeadKind(r.Text()), Reason: r.Text()}
+	d.Position.Source, d.Position.Topic = r.Text(), r.Text()
+	id, offset, line := r.Varint(), r.Varint(), r.Varint()
+	d.Position.ID, d.Position.Offset, d.Position.Line = int32(id), offset, int32(line)
+	torn := id != int64(d.Position.ID) || line != int64(d.Position.Line)
+	if r.Uvarint() != 0 {
+		seconds, nanos := r.Varint(), r.Uvarint()
+		torn = torn || nanos >= uint64(time.Second)
 		d.Time = time.Unix(seconds, int64(nanos)).UTC()
 	}
-	d.Value = bytes.Clone(r.bytes())
-	if key := r.bytes(); len(key) > 0 {
+	d.Value = bytes.Clone(r.Bytes())
+	if key := r.Bytes(); len(key) > 0 {
 		d.Key = bytes.Clone(key)
 	}
-	for n := r.uvarint(); n > 0 && !r.torn; n-- {
-		d.Headers = append(d.Headers, pipeline.Header{Key: string(r.bytes()), Value: bytes.Clone(r.bytes())})
+	for range r.Count(2) {
+		d.Headers = append(d.Headers, pipeline.Header{Key: r.Text(), Value: bytes.Clone(r.Bytes())})
 	}
-	size := r.uvarint()
+	size := r.Uvarint()
 	d.Size = int(size)
-	d.Sink = string(r.bytes())
-	if r.torn || len(r.rest) > 0 || size > math.MaxInt {
+	d.Sink = r.Text()
+	if torn || r.End() != nil || size > math.MaxInt {
 		return nil, errTorn
 	}
 	return d, nil
@@ -205,48 +204,4 @@ func readDead(b []byte) (*pipeline.DeadLetter, error) {
 
 func appendBytes[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// reader takes an encoding apart; torn says that it ended too early.
-type reader struct {
-	rest []byte
-	torn bool
-}
-
-func (r *reader) uvarint() uint64 {
-	n, size := binary.Uvarint(r.rest)
-	if size <= 0 {
-		r.torn, r.rest = true, nil
-		return 0
-	}
-	r.rest = r.rest[size:]
-	return n
-}
-
-func (r *reader) varint() int64 {
-	n, size := binary.Varint(r.rest)
-	if size <= 0 {
-		r.torn, r.rest = true, nil
-		return 0
-	}
-	r.rest = r.rest[size:]
-	return n
-}
-
-func (r *reader) int32() int32 {
-	n := r.varint()
-	r.torn = r.torn || n != int64(int32(n))
-	return int32(n)
-}
-
-// bytes returns a field, which aliases what is read.
-func (r *reader) bytes() []byte {
-	n := r.uvarint()
-	if n > uint64(len(r.rest)) {
-		r.torn, r.rest = true, nil
-		return nil
-	}
-	f := r.rest[:n:n]
-	r.rest = r.rest[n:]
-	return f
 }
