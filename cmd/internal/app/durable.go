@@ -90,6 +90,11 @@ func (d *durable) graph(first bool) (*pipeline.Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the state: %w", err)
 	}
+	if c := d.cold(); c != nil { // what was loaded beyond the limit is read back from what is folded
+		if err := d.store.(coldStore).Fold(context.Background()); err != nil {
+			return nil, fmt.Errorf("folding the state, so that buckets can be read back: %w", err)
+		}
+	}
 	next, clocks := d.cp.Held()
 	g, orphans, err := r.Graph(next, clocks)
 	if err != nil {

@@ -143,7 +143,7 @@ func newRig(t *testing.T, extra string) *rig {
 	name := strings.NewReplacer("/", "_", ",", "").Replace(t.Name())
 	r := &rig{t: t, dir: dir, config: filepath.Join(dir, "c.yaml")}
 	r.member = &fakeMember{name: name, emit: make(chan sources.Emit, 1), committed: make(sources.Positions)}
-	r.sink = &fakeSink{name: name, got: make(chan string, 100)}
+	r.sink = &fakeSink{name: name, got: make(chan string, 1000)}
 	fakes.Lock()
 	if fakes.members == nil {
 		fakes.members, fakes.sinks = make(map[string]*fakeMember), make(map[string]*fakeSink)
@@ -199,6 +199,23 @@ func (r *rig) fail(id int32, from, to int64) {
 		at := time.Date(2024, time.March, 3, 10, 0, int(i), 0, time.UTC)
 		line := fmt.Sprintf("%s gate sshd[7]: Failed password for root from 192.0.2.1 port 4000 ssh2", at.Format(time.RFC3339))
 		b.Records = append(b.Records, pipeline.Record{Value: []byte(line), Offset: i, Time: at})
+	}
+	if err := r.emit(r.t.Context(), b); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// failFrom emits failed log-ins of so many addresses, each some times in a row, a
+// second apart: the offset goes on from one address to the next.
+func (r *rig) failFrom(id int32, offset int64, addresses, times int) {
+	r.t.Helper()
+	b := &pipeline.RecordBatch{Partition: r.member.part(id), Module: "kafka", HighWatermark: -1}
+	for a := range addresses {
+		for i := range times {
+			at := time.Date(2024, time.March, 3, 10, 0, int(offset/int64(addresses))+i, 0, time.UTC)
+			line := fmt.Sprintf("%s gate sshd[7]: Failed password for root from 10.0.%d.%d port 4000 ssh2", at.Format(time.RFC3339), a/250, a%250)
+			b.Records = append(b.Records, pipeline.Record{Value: []byte(line), Offset: offset + int64(len(b.Records)), Time: at})
+		}
 	}
 	if err := r.emit(r.t.Context(), b); err != nil {
 		r.t.Fatal(err)

@@ -106,3 +106,31 @@ func TestAReloadWithoutStateBeginsEmpty(t *testing.T) {
 		t.Errorf("alert %s, want sluice/ssh-bf@8", got)
 	}
 }
+
+// TestBucketsThatDidNotFitIntoMemoryGoOn: with room for hardly any bucket, a
+// restart leaves them in the store, and an attack that goes on is found all the same.
+func TestBucketsThatDidNotFitIntoMemoryGoOn(t *testing.T) {
+	r := newRig(t, stateHere+", memory_limit: 1KiB}")
+	r.start()
+	r.assign(0, -1)
+	r.failFrom(0, 0, 300, 3) // three times each
+	r.checkpoint()
+	r.end()
+	r.start()
+	defer r.end()
+	if from, ok := r.assign(0, 900, own(-1)); from != 900 || !ok {
+		t.Fatalf("the partition goes on at %d, %v", from, ok)
+	}
+	found := make(map[string]bool)
+	r.failFrom(0, 900, 300, 3)
+	r.checkpoint()
+	for range 300 {
+		found[r.alert()] = true
+	}
+	if len(found) != 300 {
+		t.Errorf("%d attacks of 300 were found", len(found))
+	}
+	if reads := r.p.gauges.ColdReads.Load(); reads == 0 {
+		t.Error("nothing was read back from the store")
+	}
+}
