@@ -110,18 +110,27 @@ type WaitingLine struct {
 // ErrBadLine says that the record of a waiting line cannot be read.
 var ErrBadLine = errors.New("the record of a waiting line is damaged")
 
-// DecodeLine reads the record of a waiting line. decode reads one pour and
-// returns what is behind it; a nil pour is one whose scenario is gone.
-func DecodeLine(key, value []byte, sum state.Sum, d *state.Dictionary, decode func([]byte) (*Pour, []byte, error)) (*WaitingLine, error) {
+// LinePartition returns the partition of a waiting line's record.
+func LinePartition(d *state.Dictionary, key []byte) (Partition, error) {
 	number, n := binary.Uvarint(key[1:])
-	if n <= 0 || len(key) != 1+n+12 || len(value) < 2 || value[0] != lineVersion {
-		return nil, ErrBadLine
+	if n <= 0 || len(key) != 1+n+12 {
+		return Partition{}, ErrBadLine
 	}
 	part, ok := PartitionOf(d, uint32(number))
 	if !ok {
+		return Partition{}, ErrBadLine
+	}
+	return part, nil
+}
+
+// DecodeLine reads the record of a waiting line. decode reads one pour and
+// returns what is behind it; a nil pour is one whose scenario is gone.
+func DecodeLine(key, value []byte, sum state.Sum, d *state.Dictionary, decode func([]byte) (*Pour, []byte, error)) (*WaitingLine, error) {
+	part, err := LinePartition(d, key)
+	if err != nil || len(value) < 2 || value[0] != lineVersion {
 		return nil, ErrBadLine
 	}
-	at := key[1+n:]
+	at := key[len(key)-12:]
 	l := &WaitingLine{
 		Key: slices.Clone(key), Sum: sum, Step: value[1] == 1,
 		Position: Position{part, int64(binary.BigEndian.Uint64(at)), int32(binary.BigEndian.Uint32(at[8:]))},

@@ -153,24 +153,40 @@ func stateImportCommand() *cobra.Command {
 func stateResetCommand() *cobra.Command {
 	var flags stateFlags
 	var yes bool
+	var partition string
 	cmd := &cobra.Command{
-		Use:   "reset (-c FILE | --state DIR) --yes",
-		Short: "Remove a state, and all alerts that wait in it",
+		Use:   "reset (-c FILE | --state DIR) [--partition SOURCE/TOPIC/ID] --yes",
+		Short: "Remove a state, or what it holds of one partition",
 		Long: "Reset removes the state, damaged or not: the pipeline begins with empty buckets,\n" +
-			"where its sources' offsets are committed. Alerts that sinks have not taken are lost.",
+			"where its sources' offsets are committed. Alerts that sinks have not taken are lost.\n\n" +
+			"With --partition only what belongs to that partition is removed: where it is read,\n" +
+			"and the buckets that it fed last. Alerts that wait stay. The names are those of\n" +
+			"sluice state inspect.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := flags.folder()
 			if err != nil {
 				return err
 			}
-			if !yes {
-				return usageError{fmt.Errorf("this would remove the state in %q with all buckets and alerts in it; say --yes if that is meant", dir)}
+			what := fmt.Sprintf("the state in %q with all buckets and alerts in it", dir)
+			if partition != "" {
+				what = fmt.Sprintf("what the state in %q holds of partition %s", dir, partition)
 			}
-			return app.ResetState(dir)
+			if !yes {
+				return usageError{fmt.Errorf("this would remove %s; say --yes if that is meant", what)}
+			}
+			if partition == "" {
+				return app.ResetState(dir)
+			}
+			n, err := app.ResetPartition(dir, partition)
+			if err == nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "removed %d records of %s\n", n, partition)
+			}
+			return err
 		},
 	}
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "remove it")
+	cmd.Flags().StringVar(&partition, "partition", "", "the `partition` to forget")
 	return cmd
 }

@@ -194,3 +194,32 @@ func eventRecord(ev *pipeline.Kept) EventRecord {
 	}
 	return out
 }
+
+// FedBy returns the partition that the record of a bucket, a blackhole or a
+// clock goes with: the one that fed it last.
+func (d *Describer) FedBy(key, value []byte) (pipeline.Partition, error) {
+	var number uint32
+	switch state.Kind(key[0]) {
+	case state.KindBucket:
+		var h bucketRecord
+		r := pipeline.NewStoredReader(value)
+		h.read(&r)
+		if r.Err() != nil {
+			return pipeline.Partition{}, r.Err()
+		}
+		number = h.part
+	case state.KindBlackhole:
+		h, err := readHole(value)
+		if err != nil {
+			return pipeline.Partition{}, err
+		}
+		number = h.part
+	default:
+		n, _, ok := splitKey(key)
+		if !ok {
+			return pipeline.Partition{}, pipeline.ErrCut
+		}
+		number = n
+	}
+	return d.coder.PartitionOf(number)
+}

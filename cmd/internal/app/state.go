@@ -194,11 +194,3 @@ func RestoreState(dir string, r io.Reader) error {
 	}
 	return state.Import(state.Options{Dir: dir}, r)
 }
-
-// ResetState removes a state.
-func ResetState(dir string) error {
-	if err := state.Reset(dir); err != nil {
-		return explainState(dir, err)
-	}
-	return control.Remove(dir)
-}
