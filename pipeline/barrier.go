@@ -46,6 +46,8 @@ func (s *Snapshot) Parts() []*state.Writer {
 type barrier struct {
 	Snapshot
 	forget []Partition
+	// settle makes the barrier wait for alerts that wait for look-ups.
+	settle bool
 	// stored is the epoch of the barrier before, when that is durable.
 	stored uint64
 	opened []openTicket
@@ -91,11 +93,21 @@ var ErrNoState = errors.New("graph: checkpoints need Options.Coder and Options.D
 //
 // Only one Checkpoint may be under way; the graph goes on meanwhile.
 func (g *Graph) Checkpoint(ctx context.Context, stored uint64, forget ...Partition) (*Snapshot, error) {
+	return g.checkpoint(ctx, &barrier{forget: forget, stored: stored})
+}
+
+// Settle is Checkpoint that waits for the look-ups that alerts wait for, so
+// that none waits at the barrier: their scenarios may not be among the next graph's.
+func (g *Graph) Settle(ctx context.Context, stored uint64) (*Snapshot, error) {
+	return g.checkpoint(ctx, &barrier{settle: true, stored: stored})
+}
+
+func (g *Graph) checkpoint(ctx context.Context, b *barrier) (*Snapshot, error) {
 	if g.opts.Coder == nil || g.opts.Dictionary == nil {
 		return nil, ErrNoState
 	}
-	b := &barrier{forget: forget, stored: stored, done: make(chan struct{})}
-	b.Forgotten = forget
+	b.done = make(chan struct{})
+	b.Forgotten = b.forget
 	b.parts = make([]*state.Writer, g.opts.Shards+1+extraParts)
 	b.left.Store(int32(len(b.parts) + 1))
 	if err := g.inject(ctx, b); err != nil {
@@ -116,8 +128,12 @@ func (g *Graph) Checkpoint(ctx context.Context, stored uint64, forget ...Partiti
 
 // inject puts a barrier behind everything emitted so far.
 func (g *Graph) inject(ctx context.Context, b *barrier) error {
-	g.emitMu.Lock()
-	defer g.emitMu.Unlock()
+	select {
+	case g.emitTurn <- struct{}{}:
+		defer g.endTurn()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if g.closed {
 		return ErrStopped
 	}
@@ -181,8 +197,8 @@ func (g *Graph) sequenceBarrier(b *barrier) {
 // Resume says where the partitions stand, from a checkpoint. Call it before
 // Run; without order of lines by clock also for a partition that nothing was emitted of yet.
 func (g *Graph) Resume(next map[Partition]int64, clocks map[Partition]time.Time) {
-	g.emitMu.Lock()
-	defer g.emitMu.Unlock()
+	g.emitTurn <- struct{}{}
+	defer g.endTurn()
 	for p, offset := range next {
 		g.next[p] = offset
 		g.Expect(p) // what it held of others may have to wait for its next line

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sluice/pipeline/state"
@@ -142,6 +143,7 @@ type toyRun struct {
 	alerts   []string // of finished epochs
 	snapshot *Snapshot
 	late     bool
+	settle   bool
 	alerter  Alerter
 }
 
@@ -277,7 +279,11 @@ func (r *toyRun) resume(g *Graph) {
 
 func (r *toyRun) checkpoint(ctx context.Context, g *Graph) {
 	r.t.Helper()
-	s, err := g.Checkpoint(ctx, 0)
+	checkpoint := func() (*Snapshot, error) { return g.Checkpoint(ctx, 0) }
+	if r.settle {
+		checkpoint = func() (*Snapshot, error) { return g.Settle(ctx, 0) }
+	}
+	s, err := checkpoint()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -432,13 +438,50 @@ func TestASilentPartitionIsSteppedOver(t *testing.T) {
 // TestAPartitionWithoutARecordHasAPlace: a batch without records says where it is read next.
 func TestAPartitionWithoutARecordHasAPlace(t *testing.T) {
 	part := Partition{Source: "toy", Topic: "t"}
-	g := &Graph{next: make(map[Partition]int64)}
+	g := &Graph{next: make(map[Partition]int64), emitTurn: make(chan struct{}, 1), refusing: make(chan struct{})}
 	for _, next := range []int64{7, 0} {
 		released := false
 		b := &RecordBatch{Partition: part, Next: next, Release: func() { released = true }}
 		if err := g.Emit(t.Context(), b); err != nil || !released || g.next[part] != 7 {
 			t.Errorf("at %d, released %v, %v; want 7", g.next[part], released, err)
 		}
+	}
+	g.Refuse()
+	b := &RecordBatch{Partition: part, Next: 9, Release: func() { t.Error("a batch was released that the next graph gets") }}
+	if err := g.Emit(t.Context(), b); !errors.Is(err, ErrRefused) || g.next[part] != 7 {
+		t.Errorf("a graph that makes way stands at %d, %v", g.next[part], err)
+	}
+}
+
+// TestSettleWaitsForLookUps: none of the alerts waits at the barrier.
+func TestSettleWaitsForLookUps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := map[Partition][]string{{Source: "toy", Topic: "t"}: {"b 1", "b 2", "b 3"}}
+		gate := make(chan struct{})
+		r := newToyRun(t, 1, 1)
+		r.late, r.settle, r.alerter = true, true, slowAlerter{gate: gate}
+		go func() {
+			time.Sleep(time.Minute)
+			close(gate)
+		}()
+		r.run(log, 1<<30, rand.New(rand.NewPCG(1, 5)))
+		if want := []string{"0/b/3@2.0"}; !slices.Equal(r.alerts, want) {
+			t.Errorf("alerts %v, want %v", r.alerts, want)
+		}
+	})
+}
+
+// TestACheckpointWaitsNoLongerThanItsContext for whoever emits into a full graph.
+func TestACheckpointWaitsNoLongerThanItsContext(t *testing.T) {
+	g, err := NewGraph(Options{Workers: 1, Shards: 1, Coder: toyCoder{}, Dictionary: state.NewDictionary()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.emitTurn <- struct{}{} // as an Emit under way has it
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.Checkpoint(ctx, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -193,6 +193,16 @@ func (c *Checkpointer) release() { c.turn <- struct{}{} }
 // the partitions to forget. It is done when Durable has returned. When ctx
 // ends before, it goes on by itself as far as it can, and the next one waits for it.
 func (c *Checkpointer) Checkpoint(ctx context.Context, forget ...Partition) error {
+	return c.wait(ctx, func() (*Snapshot, error) { return c.graph.Checkpoint(ctx, c.stored, forget...) })
+}
+
+// Settle is Checkpoint that waits for alerts that wait for look-ups: the last
+// one before another graph's rules hold.
+func (c *Checkpointer) Settle(ctx context.Context) error {
+	return c.wait(ctx, func() (*Snapshot, error) { return c.graph.Settle(ctx, c.stored) })
+}
+
+func (c *Checkpointer) wait(ctx context.Context, barrier func() (*Snapshot, error)) error {
 	select {
 	case <-c.turn:
 	case <-ctx.Done():
@@ -201,7 +211,7 @@ func (c *Checkpointer) Checkpoint(ctx context.Context, forget ...Partition) erro
 	done := make(chan error, 1)
 	c.running.Go(func() {
 		defer c.release()
-		done <- c.checkpoint(ctx, forget)
+		done <- c.checkpoint(ctx, barrier)
 	})
 	select {
 	case err := <-done:
@@ -211,8 +221,8 @@ func (c *Checkpointer) Checkpoint(ctx context.Context, forget ...Partition) erro
 	}
 }
 
-func (c *Checkpointer) checkpoint(ctx context.Context, forget []Partition) error {
-	snapshot, err := c.graph.Checkpoint(ctx, c.stored, forget...)
+func (c *Checkpointer) checkpoint(ctx context.Context, barrier func() (*Snapshot, error)) error {
+	snapshot, err := barrier()
 	if err != nil {
 		return err
 	}

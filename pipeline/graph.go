@@ -154,15 +154,17 @@ var ErrRefused = errors.New("the graph makes way for another")
 type Graph struct {
 	opts Options
 
-	emitMu  sync.Mutex
-	seq     uint64
-	tickets map[Partition]*ticket // the last batch of each partition; under emitMu
-	next    map[Partition]int64   // the offset after it; under emitMu
-	closed  bool
-	merger  *merger // nil when lines go in the order of their arrival
-	late    lateAlerts
-	slots   chan struct{} // bounds the alerts being made
-	lookUps sync.WaitGroup
+	// emitTurn, of one, is held by whoever emits. It is a channel since it is
+	// waited for while the graph is full, and that within a bound.
+	emitTurn chan struct{}
+	seq      uint64
+	tickets  map[Partition]*ticket // the last batch of each partition; under emitTurn
+	next     map[Partition]int64   // the offset after it; under emitTurn
+	closed   bool
+	merger   *merger // nil when lines go in the order of their arrival
+	late     lateAlerts
+	slots    chan struct{} // bounds the alerts being made
+	lookUps  sync.WaitGroup
 
 	work  chan *flight
 	order chan *flight // to the sequencer
@@ -266,7 +268,7 @@ func NewGraph(opts Options) (*Graph, error) {
 	}
 	g := &Graph{
 		opts:    opts,
-		tickets: make(map[Partition]*ticket),
+		tickets: make(map[Partition]*ticket), emitTurn: make(chan struct{}, 1),
 		next:    make(map[Partition]int64),
 		work:    make(chan *flight, opts.QueueBatches),
 		order:   make(chan *flight, opts.QueueBatches+opts.Workers),
@@ -298,11 +300,11 @@ func (g *Graph) Emit(ctx context.Context, rb *RecordBatch) error {
 // this one is through with what it took.
 func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err error) {
 	if len(rb.Records) == 0 {
-		g.noteNext(rb)
-		if rb.Release != nil {
+		err := g.noteNext(ctx, rb)
+		if rb.Release != nil && !errors.Is(err, ErrRefused) { // the next graph gets it again
 			rb.Release()
 		}
-		return 0, nil
+		return 0, err
 	}
 	n, whole := g.opts.BatchRecords, *rb // once its last part is emitted, rb may be released and used again
 	share := &shared{left: (len(whole.Records) + n - 1) / n, release: whole.Release}
@@ -321,16 +323,28 @@ func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err e
 
 // noteNext takes a batch without records that says where its partition stands:
 // a checkpoint knows then, though nothing was read yet.
-func (g *Graph) noteNext(rb *RecordBatch) {
-	g.emitMu.Lock()
-	defer g.emitMu.Unlock()
+func (g *Graph) noteNext(ctx context.Context, rb *RecordBatch) error {
+	select {
+	case g.emitTurn <- struct{}{}:
+		defer g.endTurn()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-g.refusing:
+		return ErrRefused
+	default:
+	}
 	if rb.Next > g.next[rb.Partition] {
 		g.next[rb.Partition] = rb.Next
 	}
+	return nil
 }
 
 // Refuse makes every Emit, those under way too, fail with ErrRefused.
 func (g *Graph) Refuse() { g.refuseOnce.Do(func() { close(g.refusing) }) }
+
+func (g *Graph) endTurn() { <-g.emitTurn }
 
 func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error {
 	if g.merger != nil {
@@ -338,8 +352,12 @@ func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error 
 			return err
 		}
 	}
-	g.emitMu.Lock()
-	defer g.emitMu.Unlock()
+	select {
+	case g.emitTurn <- struct{}{}:
+		defer g.endTurn()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	select {
 	case <-g.refusing:
 		return ErrRefused
@@ -382,8 +400,8 @@ func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error 
 // Close says that no batch will be emitted any more. Run returns when
 // everything emitted before was delivered.
 func (g *Graph) Close() {
-	g.emitMu.Lock()
-	defer g.emitMu.Unlock()
+	g.emitTurn <- struct{}{}
+	defer g.endTurn()
 	if !g.closed {
 		g.closed = true
 		close(g.work)

@@ -102,6 +102,16 @@ func (g *Graph) finishLate(ctx context.Context, p *pendingAlert) error {
 
 // passBarrier writes down the last parts, and tells Deliver that the epoch is complete.
 func (g *Graph) passBarrier(ctx context.Context, lane *alertLane, b *barrier) error {
+	for b.settle && len(g.late.waiting) > 0 {
+		select {
+		case p := <-g.late.done:
+			if err := g.finishLate(ctx, p); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	lane.encoder.begin(b, g.opts.Shards)
 	w := &state.Writer{}
 	g.late.save(w, g.opts.Coder)

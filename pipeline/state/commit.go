@@ -16,7 +16,9 @@ type Entry struct {
 
 // Epoch is what changed between two barriers.
 type Epoch struct {
-	// Parts hold the changed records. No record is in two of them.
+	// Parts hold the changed records. Where a record is in two of them, the
+	// change in the later one counts: a graph that begins drops the record of a bucket whose
+	// scenario was redefined, and may write another under the same key.
 	Parts []*Writer
 	// Outbox is appended to the outbox, in this order.
 	Outbox []Entry

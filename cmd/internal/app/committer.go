@@ -6,15 +6,17 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"sluice/pipeline"
 	"sluice/sources"
 )
 
-// committer tells sources how far everything is through. One goroutine runs
-// it, so that a broker that does not answer holds up nothing else.
+// committer tells sources how far everything is through. A goroutine of its
+// own runs it, so that a broker that does not answer holds up nothing else.
 type committer struct {
-	p *Pipeline
+	p    *Pipeline
+	turn chan struct{} // of 1: who commits, since sources take one call at a time
 
 	mu    sync.Mutex
 	due   sources.Positions // not yet committed
@@ -23,7 +25,7 @@ type committer struct {
 }
 
 func newCommitter(p *Pipeline) *committer {
-	return &committer{p: p, due: make(sources.Positions), wake: make(chan struct{}, 1), wrong: make(map[string]bool)}
+	return &committer{p: p, turn: make(chan struct{}, 1), due: make(sources.Positions), wake: make(chan struct{}, 1), wrong: make(map[string]bool)}
 }
 
 // note says how far a partition is through; it is committed with the others.
@@ -44,21 +46,35 @@ func (c *committer) add(positions map[pipeline.Partition]int64) {
 	}
 }
 
-// run commits until ctx is done. What a source does not take is tried again
-// with the next positions.
+// commitAgain is how long after a source refused offsets it is asked again,
+// if there are no newer ones before.
+const commitAgain = time.Second
+
+// run commits until ctx is done.
 func (c *committer) run(ctx context.Context) error {
+	var again <-chan time.Time
 	for {
 		select {
 		case <-c.wake:
-			_ = c.commit(ctx) // it is logged and tried again
+		case <-again:
 		case <-ctx.Done():
 			return nil
+		}
+		again = nil
+		if c.commit(ctx) != nil { // it was logged
+			again = c.p.clock.After(commitAgain)
 		}
 	}
 }
 
 // commit tells every source how far its partitions are through.
 func (c *committer) commit(ctx context.Context) error {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	bySource := make(map[string]sources.Positions)
 	c.mu.Lock()
 	for part, next := range c.due {

@@ -276,6 +276,9 @@ func (c *Config) compile(log *slog.Logger, free bool, names enrich.Resolver) (en
 		return nil, 0, err
 	}
 	p := &c.Pipeline
+	if !p.ReverseDNS {
+		names = nil
+	}
 	eng, errs := engine.Compile(set, engine.Options{
 		MaxFuture: p.MaxFuture, Free: free, Lateness: p.Lateness,
 		Processing: p.Time == "processing", ReverseDNS: p.ReverseDNS, Names: names,

@@ -182,8 +182,10 @@ func (d *durable) run(ctx context.Context) error {
 	all.Go(func() error { return failing(p.graphs.run(inner)) })
 	all.Go(func() error { return failing(d.cp.Run(inner)) })
 	all.Go(func() error { return failing(d.deliverer.Run(inner)) })
+	restored, _ := d.members.split(d.restored)
+	d.commits.add(restored) // a crash may have come before the last commit
 	all.Go(func() error { return d.commits.run(inner) })
-	all.Go(func() error { return d.watch(inner) })
+	all.Go(func() error { return failing(d.watch(inner)) })
 	all.Go(func() error { return failing(d.leaveMemory(inner)) })
 	all.Go(func() error {
 		defer cancel()
@@ -308,7 +310,7 @@ func (d *durable) leaveMemory(ctx context.Context) error {
 // reload puts a graph with the pipeline's new engine in place of the one that runs.
 func (d *durable) reload(ctx context.Context, use func()) error {
 	return d.p.graphs.replace(
-		func() error { return d.cp.Checkpoint(ctx) },
+		func() error { return d.cp.Settle(ctx) },
 		func() (*pipeline.Graph, error) {
 			use()
 			return d.graph(false)

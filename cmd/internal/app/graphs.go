@@ -17,17 +17,20 @@ type graphs struct {
 	// next is where the graph comes from that follows the one that ends; nil
 	// when none does.
 	next    chan *graphRun
-	closing bool  // the sources have ended
-	broken  error // why a change could not even begin
+	closing bool          // the sources have ended
+	broken  error         // why a change could not even begin
+	over    chan struct{} // closed when run returns
 }
 
-// graphRun is a graph with the end of its Run.
+// graphRun is a graph with the beginning and the end of its Run.
 type graphRun struct {
 	*pipeline.Graph
-	ended chan struct{}
+	begun, ended chan struct{}
 }
 
-func newGraphRun(g *pipeline.Graph) *graphRun { return &graphRun{g, make(chan struct{})} }
+func newGraphRun(g *pipeline.Graph) *graphRun {
+	return &graphRun{g, make(chan struct{}), make(chan struct{})}
+}
 
 func (gs *graphs) graph() *graphRun {
 	gs.mu.Lock()
@@ -37,9 +40,11 @@ func (gs *graphs) graph() *graphRun {
 
 // run runs the current graph, and those that follow it.
 func (gs *graphs) run(ctx context.Context) error {
+	defer close(gs.over)
 	for {
 		g := gs.graph()
 		gs.intake.open(g.Graph)
+		close(g.begun)
 		err := g.Run(ctx)
 		close(g.ended)
 		gs.mu.Lock()
@@ -98,6 +103,12 @@ func (gs *graphs) replace(finish func() error, begin func() (*pipeline.Graph, er
 		next <- nil
 		return err
 	}
-	next <- newGraphRun(g)
-	return nil
+	follower := newGraphRun(g)
+	next <- follower
+	select { // whoever replaces it must find it in place
+	case <-follower.begun:
+		return nil
+	case <-gs.over:
+		return errors.New("the pipeline has ended")
+	}
 }

@@ -134,3 +134,28 @@ func TestBucketsThatDidNotFitIntoMemoryGoOn(t *testing.T) {
 		t.Error("nothing was read back from the store")
 	}
 }
+
+// TestReloadsInARowLoseNothing: a graph that has not begun when the next
+// reload comes must not be passed over.
+func TestReloadsInARowLoseNothing(t *testing.T) {
+	r := newRig(t, stateHere+"}")
+	r.withRules()
+	r.start()
+	defer r.end()
+	r.assign(0, -1)
+	r.fail(0, 0, 3)
+	for range 10 {
+		before := r.p.graphs.graph()
+		if err := r.p.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if r.p.graphs.graph() == before {
+			t.Fatal("a reload ended before its graph was in place")
+		}
+	}
+	r.fail(0, 3, 6)
+	r.checkpoint()
+	if got := r.alert(); got != "sluice/ssh-bf@5" {
+		t.Errorf("alert %s, want sluice/ssh-bf@5", got)
+	}
+}

@@ -85,7 +85,7 @@ type Env struct {
 func New(c *Config, env Env) (*Pipeline, error) {
 	p := &Pipeline{config: c, env: env, log: env.Log, clock: sources.Env{Clock: env.Clock}.Complete().Clock, decode: make(map[string]decode.Config)}
 	p.intake = newIntake(env.Log)
-	p.graphs.intake = p.intake
+	p.graphs.intake, p.graphs.over = p.intake, make(chan struct{})
 	var err error
 	if p.engine, p.Skipped, err = c.compile(env.Log, true, env.Names); err != nil {
 		return nil, err

@@ -55,17 +55,24 @@ type rawRecord struct {
 // describeState returns a line of JSON for each of a store's records. With an
 // error they are those that could be read.
 func describeState(store *state.Store) (lines [][]byte, err error) {
-	d := describer{dict: store.Dictionary(), detect: detect.NewDescriber(store.Dictionary())}
+	return DescribeRecords(store.Dictionary(), store.Load)
+}
+
+// DescribeRecords returns a line of JSON for each record that load gives, in
+// no order. load is called twice and gives the same records both times. With an error
+// the lines are those of the records that could be read.
+func DescribeRecords(dict *state.Dictionary, load func(f func(key, value []byte, sum state.Sum) error) error) (lines [][]byte, err error) {
+	d := describer{dict: dict, detect: detect.NewDescriber(dict)}
 	d.coder = pipeline.NewKeptCoder(pipeline.NewSchema(), d.dict, nil)
 	// Whether a bucket is dead is known once all clocks are.
-	err = store.Load(func(key, value []byte, _ state.Sum) error {
+	err = load(func(key, value []byte, _ state.Sum) error {
 		if state.Kind(key[0]) == state.KindShardClock {
 			c, err := d.detect.Clock(key, value)
 			d.skip(key, d.add(c, err))
 		}
 		return nil
 	})
-	again := store.Load(func(key, value []byte, _ state.Sum) error {
+	again := load(func(key, value []byte, _ state.Sum) error {
 		d.skip(key, d.record(key, value))
 		return nil
 	})
