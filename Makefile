@@ -31,6 +31,7 @@ integration: ## the tests on real parts; what a machine lacks is skipped aloud; 
 	$(GO) test -tags integration -count 1 -v -p 1 -timeout $(or $(TIMEOUT),20m) $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(or $(PKG),$(INTEGRATION))
 
 soak: ## the same for hours: more kills, more seeds
+	SLUICE_SEEDS=10000 $(GO) test -count 1 -timeout 2h -run TestSimulation ./cmd/internal/simulation
 	SLUICE_SOAK=1 $(MAKE) integration TIMEOUT=$(or $(TIMEOUT),6h)
 
 lint: ## formatting, vet and staticcheck
