@@ -64,6 +64,14 @@ func (s *Store) Commit(ctx context.Context, e *Epoch) (Committed, error) {
 		}
 		return Committed{}, err
 	}
+	if m.epoch == 1 {
+		// From here on a state in which nothing is found has lost something: it
+		// is no new one, which would begin where the group stands.
+		if err := writeFloor(s.options.Dir, s.options.MemTable, m.epoch); err != nil {
+			s.fail(err)
+			return Committed{}, err
+		}
+	}
 	done.FirstSeq = last.next
 	s.committed(&m, done)
 	return done, nil

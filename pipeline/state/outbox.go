@@ -271,7 +271,9 @@ func (o *outbox) recover(s *Store, txn *badger.Txn) error {
 			return err
 		}
 	}
-	o.trim = min(max(o.trim, 1), next)
+	if err := o.lowerTrim(s, next); err != nil {
+		return err
+	}
 	if o.accepted, err = s.getNumber(txn, []byte{keyAccepted}); err != nil {
 		if err := s.tolerate(s.damaged("the outbox", "the mark of what was accepted cannot be read", err)); err != nil {
 			return err
@@ -298,6 +300,22 @@ func (o *outbox) recover(s *Store, txn *badger.Txn) error {
 	}
 	if want != next {
 		return s.tolerate(s.damaged(fmt.Sprintf("entry %d of the outbox", want), fmt.Sprintf("it is missing, though entries up to %d were committed", next-1), nil))
+	}
+	return b.flush()
+}
+
+// lowerTrim takes the mark of what was trimmed back to the entries that there
+// are. What is numbered above comes again, and the next start must find it.
+func (o *outbox) lowerTrim(s *Store, next uint64) error {
+	if o.trim <= next || s.viewing {
+		o.trim = min(max(o.trim, 1), next)
+		return nil
+	}
+	o.trim = next
+	b := s.newBatch()
+	defer b.discard()
+	if err := setNumber(b, []byte{keyTrim}, next); err != nil {
+		return err
 	}
 	return b.flush()
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -339,4 +340,54 @@ func encodeRecords(records []record) []byte {
 		raw = appendRecord(raw, record{key: o.key, value: o.value, sum: SumOf(o.key, o.value)})
 	}
 	return raw
+}
+
+// TestTheFirstEpochIsRemembered holds a state that lost all of its epochs to
+// being told from a new one, which would leave out what the group has committed.
+func TestTheFirstEpochIsRemembered(t *testing.T) {
+	o := smallOptions(t)
+	m := newModel()
+	s := mustOpen(t, o)
+	if err := m.check(s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(t.Context(), m.tell()); err != nil {
+		t.Fatal(err)
+	}
+	f, err := readFormat(o.Dir) // as a crash would leave it
+	if err != nil || f.floor != 1 {
+		t.Errorf("after the first epoch the floor is %d, %v", f.floor, err)
+	}
+}
+
+// TestWhatWasTrimmedOfALostEpochComesAgain follows the numbers of entries that
+// all sinks had, of an epoch that is lost: others get them, and must be delivered.
+func TestWhatWasTrimmedOfALostEpochComesAgain(t *testing.T) {
+	o := smallOptions(t)
+	lostState(t, o, newModel())
+	if err := writeFloor(o.Dir, o.MemTable, 3); err != nil {
+		t.Fatal(err)
+	}
+	raw(t, o, func(txn *badger.Txn) {
+		key := []byte{keyTrim}
+		if err := errors.Join(txn.Set(key, sealed(key, binary.AppendUvarint(nil, 13))), txn.Delete(markerKey(6))); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s := mustOpen(t, o)
+	if _, err := loadAll(s, 1); err != nil {
+		t.Fatal(err)
+	}
+	done, err := s.Commit(t.Context(), &Epoch{Outbox: []Entry{{Payload: []byte("again")}, {Payload: []byte("and more")}, {Payload: []byte("new")}}})
+	if err != nil || done.FirstSeq != 11 {
+		t.Fatalf("committed %+v, %v", done, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, o)
+	entries, err := s.Outbox(11, 10)
+	if err != nil || len(entries) != 3 || string(entries[0].Payload) != "again" {
+		t.Errorf("the outbox holds %+v, %v", entries, err)
+	}
 }

@@ -34,6 +34,7 @@ func TestBrokerLoss(t *testing.T) {
 		}
 	})
 	s := b.newSetup(t, 8, starter())
+	s.durable = true
 	in := s.startAll(t, 1)[0]
 	records := logs(seed, 8000*losses, 8, byKey)
 	both, ctx2 := errgroup.WithContext(ctx)

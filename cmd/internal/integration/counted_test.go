@@ -45,7 +45,7 @@ func counted(seed uint64, n, keys, partitions int, spread bool) []record {
 		at, key := begin.Add(time.Duration(i)*10*time.Millisecond), fmt.Sprintf("key-%d", k)
 		out = append(out, record{p, key, "counted", countedLine(i, key, at), at})
 	}
-	return closing(out, partitions)
+	return closing(out, partitions, 2*time.Minute)
 }
 
 // countedAlert is what the tests read of an alert.

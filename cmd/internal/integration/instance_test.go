@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -184,6 +185,12 @@ func (in *instance) output() string {
 	return string(text)
 }
 
+// lastRun returns what the instance logged since it was started last.
+func (in *instance) lastRun() string {
+	all := in.output()
+	return all[max(0, strings.LastIndex(all, "=== start")):]
+}
+
 // tail returns the last lines of its log.
 func (in *instance) tail(n int) string {
 	lines := bytes.Split(bytes.TrimSpace([]byte(in.output())), []byte("\n"))
@@ -218,9 +225,25 @@ func poll(ctx context.Context, what string, done func() (bool, error)) error {
 	}
 }
 
+// loaded waits until an instance has taken up its state, if it has any: only
+// then can it be told to end in good order.
+func (s *setup) loaded(ctx context.Context, in *instance) error {
+	if !s.durable {
+		return nil
+	}
+	return poll(ctx, in.name+" to load its state", func() (bool, error) {
+		return strings.Contains(in.lastRun(), "the state is loaded"), in.ended()
+	})
+}
+
 // caughtUp waits until the group has committed the end of every partition:
 // with durable state, that is when the state of all records is on disk.
 func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {
+	for _, in := range instances {
+		if err := s.loaded(ctx, in); err != nil {
+			return err
+		}
+	}
 	ends, err := s.broker.admin.Offsets(ctx, s.topic, s.partitions, kafkatest.Latest)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 //
 //	make integration PKG=./cmd/internal/integration RUN='^$' TESTFLAGS='-bench AlertLatency -benchtime 1x'
 func BenchmarkAlertLatency(b *testing.B) {
-	for _, durable := range []bool{false} {
+	for _, durable := range []bool{false, true} {
 		b.Run(fmt.Sprintf("durable=%t", durable), func(b *testing.B) {
 			var all []time.Duration
 			for range b.N {

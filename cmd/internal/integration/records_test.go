@@ -48,15 +48,17 @@ func logs(seed uint64, n, partitions int, place placement) []record {
 		l := stream.Next()
 		out = append(out, record{place(l, i, partitions), l.Key, l.Kind, l.Text, l.Time})
 	}
-	return closing(out, partitions)
+	return closing(out, partitions, 2*time.Minute)
 }
 
-// closing adds the record of later time to each partition.
-func closing(records []record, partitions int) []record {
+// closing adds the record of later time to each partition. It is late enough
+// to end counters, and early enough for most buckets to be there to compare.
+func closing(records []record, partitions int, after time.Duration) []record {
 	last := slices.MaxFunc(records, func(a, b record) int { return a.time.Compare(b.time) }).time
 	for p := range partitions {
-		at := last.Add(24*time.Hour + time.Duration(p)*time.Second)
-		text := at.Format("Jan _2 15:04:05") + " db-1 systemd[1]: Reached target Shutdown."
+		at := last.Add(after + time.Duration(p)*time.Second)
+		// A line that no parser takes would not move the clock; the address is of one partition alone.
+		text := fmt.Sprintf("%s db-1 sshd[1]: Failed password for backup from 192.0.2.%d port 4242 ssh2", at.Format("Jan _2 15:04:05"), p+1)
 		records = append(records, record{int32(p), "end", workload.Syslog, text, at})
 	}
 	return records

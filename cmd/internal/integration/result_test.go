@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,26 +43,23 @@ func (b *broker) alertsOf(ctx context.Context, topic string) (map[string]string,
 	return alerts, repeats, nil
 }
 
-// passing are the records of an export that say how far writing is, not what is counted.
-var passing = []string{"epoch", "header"}
-
 // export returns an instance's state, record by record.
 func (in *instance) export(ctx context.Context) (map[string]int, error) {
-	text, err := sluice(ctx, "state", "export", "--dir", in.state())
+	text, err := sluice(ctx, "state", "export", "--state", in.state())
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[string]int)
+	var records []map[string]any
 	for line := range bytes.Lines(text) {
 		var r map[string]any
-		d := json.NewDecoder(bytes.NewReader(line))
-		d.UseNumber()
-		if err := d.Decode(&r); err != nil {
+		if err := json.Unmarshal(line, &r); err != nil {
 			return nil, fmt.Errorf("the export of %s: %w in %s", in.name, err, line)
 		}
-		if kind, _ := r["kind"].(string); slices.Contains(passing, kind) {
-			continue
-		}
+		records = append(records, r)
+	}
+	rankUses(records)
+	out := make(map[string]int)
+	for _, r := range records {
 		canonical, err := json.Marshal(r) // keys in order
 		if err != nil {
 			return nil, err
@@ -69,6 +67,27 @@ func (in *instance) export(ctx context.Context) (map[string]int, error) {
 		out[string(canonical)]++
 	}
 	return out, nil
+}
+
+// rankUses puts ranks in place of the counts by which stashes know what was
+// used last. The order is what matters: a restart begins counting at the
+// highest that is still in the stash.
+func rankUses(records []map[string]any) {
+	stashes := make(map[string][]map[string]any)
+	for _, r := range records {
+		if r["last_use"] != nil {
+			stash := fmt.Sprint(r["partition"], r["stash"])
+			stashes[stash] = append(stashes[stash], r)
+		}
+	}
+	for _, entries := range stashes {
+		slices.SortFunc(entries, func(a, b map[string]any) int {
+			return cmp.Compare(a["last_use"].(float64), b["last_use"].(float64))
+		})
+		for i, r := range entries {
+			r["last_use"] = i
+		}
+	}
 }
 
 // collect ends the instances in good order and gathers what they left.
