@@ -68,9 +68,8 @@ type Checkpointer struct {
 
 	hurry chan struct{} // an alert waits
 
-	turn    chan struct{} // holds one token: one checkpoint at a time
-	running sync.WaitGroup
-	ending  chan struct{} // closed when Run is told to end
+	turn   chan struct{} // holds one token: one checkpoint at a time
+	ending chan struct{} // closed when Run is told to end
 	// Who has the token uses what follows.
 	graph  *Graph
 	stored uint64
@@ -159,7 +158,10 @@ func (c *Checkpointer) Waiting() int {
 // Run makes checkpoints until ctx is done or one fails. It returns when none
 // is under way any more, whoever asked for it. It is called once.
 func (c *Checkpointer) Run(ctx context.Context) error {
-	defer c.running.Wait()
+	defer func() { // whoever has the token makes a checkpoint
+		<-c.turn
+		c.release()
+	}()
 	defer close(c.ending)
 	last := c.opts.Clock.Now()
 	due := c.opts.Clock.After(c.opts.Interval)
@@ -209,10 +211,10 @@ func (c *Checkpointer) wait(ctx context.Context, barrier func() (*Snapshot, erro
 		return ctx.Err()
 	}
 	done := make(chan error, 1)
-	c.running.Go(func() {
+	go func() { // it ends with the graph at the latest; Run waits for it
 		defer c.release()
 		done <- c.checkpoint(ctx, barrier)
-	})
+	}()
 	select {
 	case err := <-done:
 		return err

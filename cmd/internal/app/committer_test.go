@@ -45,12 +45,12 @@ func TestCommitsComeOneAtATimeAndAreTriedAgain(t *testing.T) {
 			t.Error("the second refusal was not told")
 		}
 		time.Sleep(10 * time.Second)
-		if s.atOnce.Load() != 1 || s.calls != 3 || len(c.due) != 0 {
-			t.Errorf("%d commits at once, %d in all, %d offsets due; want 1, 3 and none", s.atOnce.Load(), s.calls, len(c.due))
-		}
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+		if s.atOnce.Load() != 1 || s.calls != 3 || len(c.due) != 0 {
+			t.Errorf("%d commits at once, %d in all, %d offsets due; want 1, 3 and none", s.atOnce.Load(), s.calls, len(c.due))
 		}
 	})
 }
