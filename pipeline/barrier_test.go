@@ -513,3 +513,51 @@ func TestAShardThatCannotGoOnStopsTheGraph(t *testing.T) {
 		t.Errorf("Run returned %v after %d outcomes, want the shard's error after none", err, delivered)
 	}
 }
+
+// TestLinesOfACheckpointWaitForPartitionsThatAreNamedLater: sources name their
+// partitions only once the graph runs.
+func TestLinesOfACheckpointWaitForPartitionsThatAreNamedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := Partition{Source: "toy", Topic: "t", ID: 0}, Partition{Source: "toy", Topic: "t", ID: 1}
+		schema := NewSchema()
+		keep, slot := &KeepSet{}, schema.Slot(Meta, "key")
+		keep.Prepare(schema)
+		var clocks []int64
+		g, err := NewGraph(Options{
+			Workers: 1, Shards: 1, Merge: &MergeOptions{}, Coder: toyCoder{}, Dictionary: state.NewDictionary(),
+			NewWorker: func() Worker { return &toyWorker{NewEvent(schema), slot, keep, nil} },
+			NewShard:  func(int) Shard { return newDurableToy(3) },
+			Alerter:   toyAlerter{},
+			Deliver: func(_ context.Context, out *Outcome) error {
+				clocks = append(clocks, out.Clock.Unix())
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Resume(map[Partition]int64{a: 1}, map[Partition]time.Time{a: time.Unix(100, 0)})
+		g.ResumeLines([]*WaitingLine{{Key: []byte("m"), Position: Position{a, 0, 0}, Step: true, Clock: time.Unix(100, 0)}})
+		ended := make(chan error)
+		go func() { ended <- g.Run(t.Context()) }()
+		synctest.Wait()
+		if len(clocks) != 0 {
+			t.Errorf("lines up to %v went on before all partitions were named", clocks)
+		}
+		g.Expect(b)
+		for i, text := range []string{"b 50", "b 200"} {
+			rb := &RecordBatch{Partition: b, Records: []Record{{Value: []byte(text), Offset: int64(i)}}}
+			if err := g.Emit(t.Context(), rb); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if !slices.Contains(clocks, 50) || !slices.Contains(clocks, 100) || !slices.IsSorted(clocks) {
+			t.Errorf("the merged clock went %v, want 50 before 100", clocks)
+		}
+		g.Close()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -14,11 +14,8 @@ func (g *Graph) runSequencer(ctx context.Context) error {
 		}
 		close(g.done)
 	}()
-	if g.merger != nil {
-		if err := g.dispatchMerged(ctx); err != nil { // what a checkpoint had kept
-			return err
-		}
-	}
+	// Lines that a checkpoint kept go on with the first batch: they waited for
+	// one, and until then not all partitions that they wait for may be expected.
 	for {
 		f, idle, err := g.nextInOrder(ctx)
 		switch {
@@ -58,8 +55,12 @@ func (g *Graph) nextInOrder(ctx context.Context) (f *flight, idle bool, err erro
 // sequence takes the next batch or barrier of the order.
 func (g *Graph) sequence(ctx context.Context, f *flight) error {
 	if f.barrier != nil {
+		forgets := len(f.barrier.forget) > 0
 		g.sequenceBarrier(f.barrier)
-		return g.dispatch(ctx, f)
+		if err := g.dispatch(ctx, f); err != nil || !forgets || g.merger == nil {
+			return err
+		}
+		return g.dispatchMerged(ctx) // what waited for those that are forgotten
 	}
 	select {
 	case <-f.worked:
