@@ -109,6 +109,10 @@ func (gs *graphs) replace(finish func() error, begin func() (*pipeline.Graph, er
 	case <-follower.begun:
 		return nil
 	case <-gs.over:
+		// Nobody runs it, and a checkpoint may wait for its end.
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = g.Run(ended) // it says that it was cancelled
 		return errors.New("the pipeline has ended")
 	}
 }

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -101,11 +102,48 @@ func (w *world) result() result {
 		for _, l := range lines {
 			r.state = append(r.state, string(l))
 		}
+		r.state = w.ranked(r.state)
 		r.dead = append(r.dead, m.got[outbox.DeadLettersName]...)
 	}
 	slices.Sort(r.state)
 	slices.Sort(r.dead)
 	return r
+}
+
+// ranked gives the entries of stashes their places in the order of use
+// instead of the counts, of which a restart forgets those that are gone.
+func (w *world) ranked(lines []string) []string {
+	type entry struct {
+		record map[string]any
+		use    float64
+	}
+	stashes := make(map[string][]entry)
+	var out []string
+	for _, l := range lines {
+		var r map[string]any
+		if err := json.Unmarshal([]byte(l), &r); err != nil {
+			w.fail("a record cannot be read: %v", err)
+		}
+		use, ok := r["last_use"].(float64)
+		if !ok {
+			out = append(out, l)
+			continue
+		}
+		name := fmt.Sprint(r["partition"], " ", r["stash"])
+		stashes[name] = append(stashes[name], entry{r, use})
+	}
+	for _, entries := range stashes {
+		slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.use, b.use) })
+		for i, e := range entries {
+			e.record["last_use"] = i
+			text, err := json.Marshal(e.record)
+			if err != nil {
+				w.fail("a record cannot be written: %v", err)
+			}
+			out = append(out, string(text))
+		}
+	}
+	return out
 }
 
 // checkResult holds a result to that of the uninterrupted run.
