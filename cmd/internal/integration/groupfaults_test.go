@@ -73,8 +73,9 @@ func TestAGroupCountsEveryRecordOnce(t *testing.T) {
 	want := plain.uninterrupted(t, 1)
 	same(t, r, want)
 	report(t, once(r, records))
-	if !strings.Contains(one.output(), "the partition belongs to another member by now") {
-		t.Errorf("the member that was stopped was refused nothing")
+	// It depends on which it gets to first: a commit, or what the clock says of its session.
+	if said := one.output(); !strings.Contains(said, "the partition belongs to another member by now") && !strings.Contains(said, "was taken for dead") {
+		t.Errorf("the member that was stopped was refused nothing, and has not noticed either")
 	}
 	t.Logf("%s, %d came again", r.scenarios(), r.repeats)
 }

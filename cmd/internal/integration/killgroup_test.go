@@ -144,6 +144,12 @@ func TestAPartitionWithoutItsState(t *testing.T) {
 			records := counted(seed(t), 4000, 50, 8, false)
 			half := len(records) / 2
 			members := s.members(t, 2)
+			// Both are members before there is anything to read, so that each gets a half.
+			if err := poll(ctx, "both to be members", func() (bool, error) {
+				return strings.Contains(members[0].output()+members[1].output(), "members=2"), nil
+			}); err != nil {
+				t.Fatal(err)
+			}
 			if err := s.broker.produce(ctx, s.topic, records[:half], 0); err != nil {
 				t.Fatal(err)
 			}
