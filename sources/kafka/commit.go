@@ -38,6 +38,15 @@ func (s *Source) Commit(ctx context.Context, next sources.Positions) error {
 	return errors.Join(failed...)
 }
 
+// Committed returns the offset that the group stands at in a partition, -1
+// when it stands nowhere or there is no group.
+func (s *Source) Committed(ctx context.Context, part pipeline.Partition) (int64, error) {
+	if s.config.Group == "" {
+		return -1, nil
+	}
+	return s.committed(ctx, part)
+}
+
 // committed returns the offset that the group stands at, -1 when it stands nowhere.
 func (s *Source) committed(ctx context.Context, part pipeline.Partition) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.RequestTimeout)

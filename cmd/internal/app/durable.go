@@ -29,6 +29,10 @@ type durable struct {
 	commits   *committer
 	members   *members
 
+	// old says that the state held an epoch when it was opened; refused gets
+	// why the run cannot go on.
+	old     bool
+	refused chan error
 	// restored are where the partitions stood when the state was opened.
 	restored map[pipeline.Partition]int64
 }
@@ -45,7 +49,7 @@ func openDurable(p *Pipeline) (d *durable, err error) {
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	d = &durable{p: p, store: store, commits: newCommitter(p)}
+	d = &durable{p: p, store: store, commits: newCommitter(p), old: store.Last() > 0, refused: make(chan error, 1)}
 	d.cp = pipeline.NewCheckpointer(pipeline.CheckpointOptions{
 		Store: store, Interval: c.Interval, MinInterval: c.MinInterval, Clock: p.clock,
 		Entries: d.entries, Save: func(w *state.Writer) { p.engine.Ledger.Save(w) }, Durable: d.durable,
@@ -148,19 +152,60 @@ func (d *durable) from(s sources.Source) sources.Positions {
 	return from
 }
 
-// begins says which partitions begin without state.
-func (d *durable) begins(parts []pipeline.Partition) {
+// begins is told of the partitions that a source with fixed ones reads. One
+// that the state knows nothing of begins with empty buckets: that is as it
+// should be where nothing of it was read before, or where the state is new.
+// But a state that was there before and knows nothing of a partition of which
+// the group has read records is not whole, or was not this partition's: state.missing decides.
+func (d *durable) begins(s sources.Source, parts []pipeline.Partition) {
 	if d == nil {
 		return
 	}
-	var names []string
+	var names, missing []string
 	for _, p := range parts {
-		if _, ok := d.restored[p]; !ok {
-			names = append(names, p.String())
+		if _, ok := d.restored[p]; ok {
+			continue
 		}
+		names = append(names, p.String())
+		if d.old && d.wasRead(s, p) {
+			missing = append(missing, p.String())
+		}
+	}
+	if len(missing) > 0 && d.p.config.State.Missing != "fresh" {
+		d.p.intake.hold(holdMissing, true)
+		d.refuse(fmt.Errorf("source %s: the group has read records of %s, and the state in %q knows nothing of them: bring that state back, "+
+			"or set state.missing to fresh to begin these partitions with empty buckets", s.Name(), strings.Join(missing, ", "), d.p.config.State.Dir))
+		return
 	}
 	if len(names) > 0 {
 		d.p.log.Info("partitions begin with empty state", "partitions", strings.Join(names, ", "))
+	}
+}
+
+// committedSource is a Source that knows where its group stands.
+type committedSource interface {
+	Committed(ctx context.Context, p pipeline.Partition) (int64, error)
+}
+
+// wasRead tells whether the group has read records of a partition. When that
+// cannot be learnt, it may have.
+func (d *durable) wasRead(s sources.Source, p pipeline.Partition) bool {
+	c, ok := s.(committedSource)
+	if !ok {
+		return false
+	}
+	offset, err := c.Committed(context.Background(), p)
+	if err != nil {
+		d.p.log.Warn("it cannot be learnt where the group stands", "partition", p.String(), "error", err)
+	}
+	return err != nil || offset > 0
+}
+
+// refuse ends the run with an error; only the first counts.
+func (d *durable) refuse(err error) {
+	select {
+	case d.refused <- err:
+	default:
 	}
 }
 
@@ -185,6 +230,14 @@ func (d *durable) run(ctx context.Context) error {
 	restored, _ := d.members.split(d.restored)
 	d.commits.add(restored) // a crash may have come before the last commit
 	all.Go(func() error { return d.commits.run(inner) })
+	all.Go(func() error {
+		select {
+		case err := <-d.refused:
+			return failing(err)
+		case <-inner.Done():
+			return nil
+		}
+	})
 	all.Go(func() error { return failing(d.watch(inner)) })
 	all.Go(func() error { return failing(d.leaveMemory(inner)) })
 	all.Go(func() error {
@@ -223,6 +276,7 @@ func (d *durable) finish(ctx context.Context) error {
 
 // The reasons for which nothing is read.
 const (
+	holdMissing = "the state of some partitions is missing"
 	holdSources = "lines are merged, and not every source has said which partitions it reads"
 	holdMemory  = "buckets take more than state.memory_limit, and are written so that they can leave memory"
 	holdDisk    = "the disk that holds the state is almost full"

@@ -328,7 +328,7 @@ func (p *Pipeline) announcements() error {
 			p.silent[s.Name()] = merged
 			a.Announce(func(parts ...pipeline.Partition) {
 				p.announced(s.Name(), parts...)
-				p.durable.begins(parts)
+				p.durable.begins(s, parts)
 			})
 		}
 	}

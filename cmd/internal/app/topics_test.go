@@ -178,3 +178,33 @@ func TestARunThatIsOutOfTimeEndsWithoutAnError(t *testing.T) {
 		t.Errorf("the run ends with %v", err)
 	}
 }
+
+// TestAStateThatKnowsNothingOfAPartitionIsNotPassedOver: the group has read
+// two partitions, the state that is there knows one of them.
+func TestAStateThatKnowsNothingOfAPartitionIsNotPassedOver(t *testing.T) {
+	address := broker(t, "logs")
+	for i := range 4 { // some addresses for each partition
+		guess(t, address, "logs", fmt.Sprintf("192.0.2.%d", 10+i))
+	}
+	dir := t.TempDir()
+	config := func(partitions, folder, missing string) *Config {
+		c := onTopics(t, address, "logs]\n    partitions: ["+partitions, "")
+		c.State.Dir, c.State.Missing = filepath.Join(dir, folder), missing
+		return c
+	}
+	if _, err := runFor(t, config("0", "one", "wait"), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runFor(t, config("1", "two", "wait"), 1); err != nil {
+		t.Fatal(err)
+	}
+	_, err := runFor(t, config("0, 1", "one", "wait"), 1)
+	if err == nil || !strings.Contains(err.Error(), "has read records of kafka/logs/1, and the state") || !strings.Contains(err.Error(), "state.missing to fresh") {
+		t.Errorf("error %v; want one that names the partition and what to do", err)
+	}
+	guess(t, address, "logs", "192.0.2.20")
+	guess(t, address, "logs", "192.0.2.21")
+	if got, err := runFor(t, config("0, 1", "one", "fresh"), 1); err != nil || !strings.Contains(got, "192.0.2.2") {
+		t.Errorf("got %q, %v; want an alert of what came since", got, err)
+	}
+}
