@@ -61,10 +61,20 @@ func (l badgerLog) write(level slog.Level, format string, args []any) {
 	}
 }
 
-func (l badgerLog) Errorf(f string, a ...any)   { l.write(slog.LevelError, f, a) }
-func (l badgerLog) Warningf(f string, a ...any) { l.write(slog.LevelWarn, f, a) }
-func (l badgerLog) Infof(f string, a ...any)    { l.write(slog.LevelDebug, f, a) }
-func (l badgerLog) Debugf(f string, a ...any)   { l.write(slog.LevelDebug-4, f, a) }
+func (l badgerLog) Errorf(f string, a ...any) { l.write(slog.LevelError, f, a) }
+
+// Warningf passes over Badger's advice to make its cache of blocks larger,
+// every minute: it is small on purpose, since hardly any block is read twice.
+func (l badgerLog) Warningf(f string, a ...any) {
+	level := slog.LevelWarn
+	if strings.HasPrefix(f, "%s might be too small") || strings.HasPrefix(f, "Cache life expectancy") {
+		level = slog.LevelDebug
+	}
+	l.write(level, f, a)
+}
+
+func (l badgerLog) Infof(f string, a ...any)  { l.write(slog.LevelDebug, f, a) }
+func (l badgerLog) Debugf(f string, a ...any) { l.write(slog.LevelDebug-4, f, a) }
 
 // batch gathers writes into transactions of the size that Badger takes, each
 // written and synced before the next. What a batch holds is not atomic, but
