@@ -78,6 +78,15 @@ func firstDifference(a, b []string) string {
 	return "none"
 }
 
+// checkDisks has the disks look at what they hold.
+func (w *world) checkDisks() {
+	for _, m := range w.members {
+		if err := m.disk.close(); err != nil {
+			w.fail("member %d: %v", m.index, err)
+		}
+	}
+}
+
 // result is what is compared with the uninterrupted run.
 type result struct {
 	alerts map[string]string // content by id

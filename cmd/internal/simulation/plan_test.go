@@ -17,6 +17,7 @@ const (
 	streamSteps
 	streamFetch
 	streamConfig
+	streamDisk
 )
 
 // mode is how keys, partitions and members relate.
@@ -49,7 +50,7 @@ func newPlan(seed uint64) plan {
 	p := plan{
 		seed: seed, mode: []mode{modeKeyed, modeKeyed, modeMerged, modeSpread}[rng.IntN(4)],
 		members: 1, partitions: 1 + rng.IntN(4), records: 20 + rng.IntN(120), steps: 20 + rng.IntN(40), fetch: 1 + rng.IntN(30),
-		late: rng.IntN(3) == 0, racy: rng.IntN(4) == 0,
+		late: rng.IntN(3) == 0, racy: rng.IntN(4) == 0, real: rng.IntN(20) == 0,
 	}
 	if p.mode == modeKeyed {
 		p.members = 1 + rng.IntN(min(2, p.partitions))

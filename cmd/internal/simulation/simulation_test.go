@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 
 	"go.uber.org/goleak"
+
+	"sluice/pipeline/state"
 )
 
 var seedFlag = flag.Int64("seed", -1, "live through this seed alone, and tell what happens")
@@ -25,9 +27,9 @@ func seeds(t *testing.T) int {
 		return n
 	}
 	if testing.Short() || raceEnabled {
-		return 40
+		return 25
 	}
-	return 300
+	return 150
 }
 
 // TestSimulation lives through seeds. Another number of seeds: SLUICE_SEEDS.
@@ -50,7 +52,6 @@ func testSeed(t *testing.T, seed uint64) {
 	p := newPlan(seed)
 	dir := t.TempDir()
 	var got, want result
-	var lived *world
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, p.uninterrupted(), dir, newDisk)
 		w.runQuietly()
@@ -64,6 +65,13 @@ func testSeed(t *testing.T, seed uint64) {
 		return
 	}
 	disks := newDisk
+	if p.real {
+		h := newHost()
+		defer h.close()
+		disks = func(dir string) stateDisk {
+			return &realDisk{disk: disk{held: make(map[string]string)}, host: h, dir: dir, dict: state.NewDictionary()}
+		}
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, p, dir, disks)
 		w.run()
@@ -72,10 +80,9 @@ func testSeed(t *testing.T, seed uint64) {
 			got = w.result()
 			w.checkResult(got, want)
 		}
+		w.checkDisks()
 		if w.isFailed() || *seedFlag >= 0 {
 			w.tell()
 		}
-		lived = w
 	})
-	_ = lived
 }

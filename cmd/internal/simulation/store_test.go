@@ -114,6 +114,7 @@ func (m *memory) Close() error                  { return nil }
 func (m *memory) Commit(_ context.Context, e *state.Epoch) (done state.Committed, err error) {
 	var numbers state.Writer
 	m.dict.Save(&numbers)
+	m.pr.w.syncing(m.pr, m.Last())
 	err = m.pass(beforeDurable, func() error {
 		records := maps.Clone(m.d.held)
 		owner := make(map[string]int)

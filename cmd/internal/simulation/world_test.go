@@ -183,7 +183,14 @@ func (m *member) reload(phase int) (ok bool) {
 		w.t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- pr.pipeline.Reload(pr.ctx) }()
+	again := w.steps.IntN(3)
+	go func() {
+		err := pr.pipeline.Reload(pr.ctx)
+		for range again { // as fast as somebody can ask for it
+			err = errors.Join(err, pr.pipeline.Reload(pr.ctx))
+		}
+		done <- err
+	}()
 	select {
 	case err := <-done:
 		if err != nil && !pr.isDead() {
@@ -200,6 +207,14 @@ func (m *member) reload(phase int) (ok bool) {
 func (w *world) rest() {
 	if !w.plan.racy {
 		synctest.Wait()
+	}
+}
+
+// syncing is how long a disk takes for an epoch: nothing, or a while.
+func (w *world) syncing(pr *process, epoch uint64) {
+	rng := w.rng(streamDisk, uint64(pr.member.index), epoch)
+	if !w.plan.oracle && rng.IntN(2) == 0 {
+		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
 	}
 }
 
