@@ -14,7 +14,7 @@ build: ## build bin/sluice
 	$(GO) build -o $(BIN) ./cmd/sluice
 
 run: ## watch attacks being detected, on a broker and a log stream of its own
-	$(GO) build -o bin/ ./cmd/...
+	$(GO) build -o bin/ ./cmd/sluice ./cmd/demo
 	./bin/demo
 
 kafka: ## a real Kafka on free ports until Ctrl-C; NODES=3 for a cluster; needs a JDK and Maven
