@@ -117,6 +117,9 @@ type Options struct {
 	// LateAlerts lets an alert that waits for a look-up come out behind those
 	// of later batches. Without it outcomes wait for it, so that their order is always the same.
 	LateAlerts bool
+	// Muted, when set, tells of a cause that nobody wants its alerts: they are
+	// not waited for, and so never state.
+	Muted func(cause Position) bool
 	// Merge, when set, orders the lines of all partitions by their clocks.
 	Merge *MergeOptions
 	// Front is what workers keep by partition; nil when they keep nothing.

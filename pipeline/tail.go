@@ -64,7 +64,9 @@ func (g *Graph) finish(ctx context.Context, lane *alertLane, f *flight) error {
 			select {
 			case <-p.ready:
 			default:
-				g.late.wait(ctx, g, p)
+				if g.opts.Muted == nil || !g.opts.Muted(p.overflow.Cause) {
+					g.late.wait(ctx, g, p)
+				}
 				f.pending[i] = nil
 			}
 			continue

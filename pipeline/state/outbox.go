@@ -352,8 +352,8 @@ func (o *outbox) recoverCursors(s *Store, txn *badger.Txn) error {
 			return err
 		}
 	}
-	if o.accepted >= s.last.next {
-		o.accepted = s.last.next - 1
+	if o.accepted > s.last.next { // the first that is not accepted is at most the next
+		o.accepted = s.last.next
 		if err := setNumber(b, []byte{keyAccepted}, o.accepted); err != nil {
 			return err
 		}

@@ -1,6 +1,9 @@
 package state
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // TestTheLaterPartCounts: a graph that begins drops the record of a bucket
 // whose scenario was redefined, and a shard of it writes another under the same key.
@@ -31,6 +34,33 @@ func TestTheLaterPartCounts(t *testing.T) {
 	got, err := loadAll(s, 1)
 	if err != nil || len(got) != 1 || got["bkey"] != "new" {
 		t.Errorf("the state holds %q, %v; want the record of the later part", got, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhatWasAcceptedStaysAccepted: all of the outbox is, at the next Open too.
+func TestWhatWasAcceptedStaysAccepted(t *testing.T) {
+	o := smallOptions(t)
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadAll(s, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(t.Context(), &Epoch{Outbox: []Entry{{Payload: []byte("a")}, {Payload: []byte("b")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.SetAccepted(s.NextSeq()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	if s.Accepted() != 3 || s.NextSeq() != 3 {
+		t.Errorf("entries below %d are accepted, want all below %d", s.Accepted(), s.NextSeq())
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

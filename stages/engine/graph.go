@@ -27,6 +27,8 @@ type GraphOptions struct {
 	Dead DeadOptions
 	// Gauges, when set, follows what the graph holds.
 	Gauges *Gauges
+	// Muted is pipeline.Options.Muted.
+	Muted func(cause pipeline.Position) bool
 	// Merge, when set, orders the lines of all partitions by their clocks.
 	Merge *pipeline.MergeOptions
 	// Poison overwrites recycled batches: for tests.
@@ -84,7 +86,7 @@ func (e *Engine) shardOptions() detect.ShardOptions {
 func (e *Engine) pipelineOptions(o *GraphOptions, r *running, newShard func(i int) *detect.Shard) pipeline.Options {
 	return pipeline.Options{
 		Workers: o.Workers, Shards: o.Shards, BatchRecords: o.BatchRecords,
-		QueueBatches: o.QueueBatches, LookUps: o.LookUps, Poison: o.Poison, Merge: o.Merge,
+		QueueBatches: o.QueueBatches, LookUps: o.LookUps, Poison: o.Poison, Merge: o.Merge, Muted: o.Muted,
 		AlertLane: e.takesAlerts(),
 		NewWorker: func() pipeline.Worker {
 			w := r.newWorker()

@@ -75,7 +75,9 @@ func openDurable(p *Pipeline) (d *durable, err error) {
 // checkpointer knows them.
 func (d *durable) graph(first bool) (*pipeline.Graph, error) {
 	began := time.Now()
-	r, err := d.p.engine.Resume(d.p.graphOptions(d.cp.Deliver), engine.StateOptions{
+	o := d.p.graphOptions(d.cp.Deliver)
+	o.Muted = func(cause pipeline.Position) bool { return d.members.mute(cause) } // once it runs there are members
+	r, err := d.p.engine.Resume(o, engine.StateOptions{
 		Dictionary: d.store.Dictionary(), Cold: d.cold(), MemoryLimit: int64(d.p.config.State.MemoryLimit),
 	})
 	if err != nil {
@@ -230,6 +232,9 @@ func (d *durable) run(ctx context.Context) error {
 	restored, _ := d.members.split(d.restored)
 	d.commits.add(restored) // a crash may have come before the last commit
 	all.Go(func() error { return d.commits.run(inner) })
+	if len(d.members.keepers) > 0 {
+		all.Go(func() error { return failing(d.members.run(inner)) })
+	}
 	all.Go(func() error {
 		select {
 		case err := <-d.refused:

@@ -22,12 +22,15 @@ import (
 type members struct {
 	d       *durable
 	keepers map[string]*keeper // by source
+	turn    chan struct{}      // of 1: who commits
 
 	mu     sync.Mutex // guards what follows
 	doubts []doubt    // by sequence number
 	next   uint64     // behind the last entry of the outbox
 	told   uint64     // what the deliverer may have
 	muted  map[pipeline.Partition]int64
+	// positions are those of the last epoch.
+	positions map[pipeline.Partition]int64
 
 	discarded, rebuilt, fresh, waiting atomic.Uint64
 }
@@ -41,7 +44,7 @@ type doubt struct {
 
 // newMembers finds the entries that were in doubt when the state was closed.
 func newMembers(d *durable) (*members, error) {
-	m := &members{d: d, keepers: make(map[string]*keeper), muted: make(map[pipeline.Partition]int64), next: d.store.NextSeq()}
+	m := &members{d: d, turn: make(chan struct{}, 1), positions: d.restored, keepers: make(map[string]*keeper), muted: make(map[pipeline.Partition]int64), next: d.store.NextSeq()}
 	for _, s := range d.p.sources {
 		if member, ok := s.(sources.Member); ok {
 			k := &keeper{m: m, source: member, reading: make(map[pipeline.Partition]bool)}
@@ -113,9 +116,56 @@ func (m *members) durable(ctx context.Context, e *pipeline.DurableEpoch, grouped
 	for i, cause := range e.Causes {
 		m.doubt(e.FirstSeq+uint64(i), cause)
 	}
-	m.next = e.NextSeq
+	m.next, m.positions = e.NextSeq, e.Positions
 	m.mu.Unlock()
 	m.giveUp()
+	return m.commit(ctx, grouped)
+}
+
+// run asks again what the group has not answered, though no epoch follows,
+// and gives up what others are to find.
+func (m *members) run(ctx context.Context) error {
+	for {
+		select {
+		case <-m.d.p.clock.After(commitAgain):
+		case <-ctx.Done():
+			return nil
+		}
+		m.mu.Lock()
+		doubts, positions := len(m.doubts), m.positions
+		m.mu.Unlock()
+		if doubts == 0 && !m.failing() {
+			continue
+		}
+		m.giveUp()
+		_, grouped := m.split(positions)
+		if err := m.commit(ctx, grouped); err != nil {
+			return err
+		}
+	}
+}
+
+// failing tells whether the last commit to a group failed.
+func (m *members) failing() bool {
+	for _, k := range m.keepers {
+		k.mu.Lock()
+		failing := k.failing
+		k.mu.Unlock()
+		if failing {
+			return true
+		}
+	}
+	return false
+}
+
+// commit commits offsets to the groups, one call at a time, and releases what they accept.
+func (m *members) commit(ctx context.Context, grouped map[string]sources.Positions) error {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for name, positions := range grouped {
 		k := m.keepers[name]
 		err := k.source.Commit(ctx, positions)

@@ -47,6 +47,36 @@ func TestAnAlertWaitsUntilTheGroupAcceptsItsRecords(t *testing.T) {
 	}
 }
 
+func TestWhatWasReleasedIsInNoDoubtAfterARestart(t *testing.T) {
+	r := newRig(t, stateHere+"}")
+	r.start()
+	r.assign(0, -1)
+	r.fail(0, 0, 6)
+	r.checkpoint()
+	if got := r.alert(); got != "sluice/ssh-bf@5" {
+		t.Errorf("alert %s, want sluice/ssh-bf@5", got)
+	}
+	r.end()
+	r.start()
+	defer r.end()
+	r.none(0)
+}
+
+func TestACommitThatFailedIsTriedAgainThoughNoEpochFollows(t *testing.T) {
+	r := newRig(t, stateHere+"}")
+	r.start()
+	defer r.end()
+	r.assign(0, -1)
+	r.member.set(errors.New("the broker is away"))
+	r.fail(0, 0, 6)
+	r.checkpoint()
+	r.none(1)
+	r.member.set(nil)
+	if got := r.alert(); got != "sluice/ssh-bf@5" || r.member.at(0) != 6 {
+		t.Errorf("alert %s with %d committed, want sluice/ssh-bf@5 with 6", got, r.member.at(0))
+	}
+}
+
 func TestAFencedMemberReleasesNothing(t *testing.T) {
 	r := newRig(t, stateHere+", missing: fresh}")
 	r.start()
