@@ -72,8 +72,30 @@ func (b *broker) commit(next, durable map[pipeline.Partition]int64) error {
 	return nil
 }
 
+// place takes an offset of a group's member.
+func (b *broker) place(p pipeline.Partition, offset int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if offset < b.committed[p] {
+		offset = b.committed[p] // a late commit of the same tenure
+	}
+	b.committed[p] = offset
+}
+
+// begin is where a partition is read from that the state says nothing of.
+func (b *broker) begin(p pipeline.Partition, from int64) int64 {
+	if from >= 0 {
+		return from
+	}
+	return max(b.at(p), 0)
+}
+
+// at returns the committed offset, -1 when there is none.
 func (b *broker) at(p pipeline.Partition) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.committed[p]
+	if next, ok := b.committed[p]; ok {
+		return next
+	}
+	return -1
 }

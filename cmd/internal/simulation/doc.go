@@ -7,8 +7,8 @@
 //
 // What is real: configuration, rules, engine, graph, checkpoints, outbox and
 // all of the wiring of cmd/internal/app. What is simulated: the log with its
-// consumer group (broker_test.go), sinks (sink_test.go), reverse DNS, the time,
-// and the store (store_test.go), which in a share of the seeds is the real one.
+// consumer group (broker_test.go, group_test.go), sinks (sink_test.go), reverse DNS, the time,
+// and the store (store_test.go), which in a share of the seeds is the real one (realstore_test.go).
 // A process (process_test.go) reaches all of these through one door, and a
 // crash shuts it: what came through before has happened, nothing after it does.
 //
@@ -28,5 +28,6 @@
 //   - Offsets are committed behind durable epochs only, one commit at a time.
 //   - Every sink gets all alerts, at least once, in the order of the outbox.
 //   - In a group no alert is delivered before the group has accepted the
-//     record that caused it under the tenure that read it.
+//     record that caused it under the tenure that read it, and none by two
+//     members; with state.missing wait all is as in an uninterrupted run.
 package simulation

@@ -27,6 +27,7 @@ const (
 	modeKeyed  mode = "keyed"  // every key is in one partition
 	modeMerged mode = "merged" // keys are anywhere, and lines are merged by their clocks
 	modeSpread mode = "spread" // keys are anywhere, and lines come as they come
+	modeGroup  mode = "group"  // every key is in one partition, and a group assigns those
 )
 
 // plan is what a seed chooses before anything happens.
@@ -37,24 +38,34 @@ type plan struct {
 	partitions int
 	records    int // of a partition
 	steps      int
-	fetch      int  // records at once, at most
-	late       bool // names are asked for, and take their time
-	reload     bool // rules change on the way
-	racy       bool // steps do not wait until the world is at rest
-	real       bool // the store is the real one
-	oracle     bool // nothing happens
+	fetch      int    // records at once, at most
+	late       bool   // names are asked for, and take their time
+	reload     bool   // rules change on the way
+	racy       bool   // steps do not wait until the world is at rest
+	real       bool   // the store is the real one
+	oracle     bool   // nothing happens
+	missing    string // what a member of a group does without state
 }
+
+// isGroup tells whether a group assigns partitions.
+func (p plan) isGroup() bool { return p.mode == modeGroup && !p.oracle }
 
 func newPlan(seed uint64) plan {
 	rng := rand.New(rand.NewPCG(seed, streamPlan))
 	p := plan{
-		seed: seed, mode: []mode{modeKeyed, modeKeyed, modeMerged, modeSpread}[rng.IntN(4)],
+		seed: seed, mode: []mode{modeKeyed, modeKeyed, modeMerged, modeSpread, modeGroup, modeGroup}[rng.IntN(6)],
 		members: 1, partitions: 1 + rng.IntN(4), records: 20 + rng.IntN(120), steps: 20 + rng.IntN(40), fetch: 1 + rng.IntN(30),
 		late: rng.IntN(3) == 0, racy: rng.IntN(4) == 0, real: rng.IntN(20) == 0,
 	}
 	if p.mode == modeKeyed {
 		p.members = 1 + rng.IntN(min(2, p.partitions))
 		p.reload = rng.IntN(3) == 0
+	}
+	p.missing = "wait"
+	if p.mode == modeGroup {
+		p.members = 2 + rng.IntN(2)
+		p.missing = []string{"wait", "wait", "fresh", "rebuild"}[rng.IntN(4)]
+		p.steps *= 2
 	}
 	return p
 }
@@ -65,6 +76,9 @@ func (p plan) String() string {
 		if on {
 			words = append(words, []string{"late", "reload", "racy", "real store"}[i])
 		}
+	}
+	if p.mode == modeGroup {
+		words = append(words, p.missing)
 	}
 	return fmt.Sprintf("%s, %d members, %d partitions of %d records, %d steps %v", p.mode, p.members, p.partitions, p.records, p.steps, words)
 }
@@ -131,7 +145,7 @@ func (p plan) line(rng *rand.Rand, id int, at time.Time) string {
 		at = at.Add(-time.Duration(rng.IntN(8000)) * time.Millisecond)
 	}
 	net := id
-	if p.mode != modeKeyed {
+	if p.mode != modeKeyed && p.mode != modeGroup {
 		net = 8
 	}
 	verb, address := verbs[rng.IntN(len(verbs))], fmt.Sprintf("10.%d.0.%d", net, 1+rng.IntN(5))
@@ -157,10 +171,10 @@ func (p plan) config(rng *rand.Rand, phase int, stateDir string) string {
 	return fmt.Sprintf(`
 rules: {roots: ["%s"], strict: true}
 pipeline: {workers: %d, shards: %d, batch_records: %d, order: %s, reverse_dns: %v, lateness: 5s, idle_after: 10000h}
-state: {dir: %q, interval: %s, min_interval: %s}
+state: {dir: %q, interval: %s, min_interval: %s, missing: %s}
 outbox: {batch_alerts: %d, quota: %s}
 sources: [{type: simulated, name: sim, decode: {type: gate}}]
 sinks: [{type: simulated, name: fast}, {type: simulated, name: slow}]
 dead_letters: {unparsed: true, simulated: {}}
-`, strings.Join(p.roots(phase), `", "`), workers, shards, batch, order, p.late, stateDir, interval, least, 1+rng.IntN(20), quota)
+`, strings.Join(p.roots(phase), `", "`), workers, shards, batch, order, p.late, stateDir, interval, least, p.missing, 1+rng.IntN(20), quota)
 }

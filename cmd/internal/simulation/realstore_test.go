@@ -203,7 +203,22 @@ func (o *onDisk) Trim(below uint64) error {
 }
 
 func (o *onDisk) Discard(seqs []uint64) error {
-	return o.pass(never, func() error { return o.s.Discard(seqs) }, never)
+	return o.pr.pass(never, func() (err error) {
+		var gone [][]byte
+		o.d.host.do(func() {
+			for _, seq := range seqs {
+				entries, rerr := o.s.Outbox(seq, 1)
+				if rerr == nil && len(entries) == 1 && entries[0].Seq == seq {
+					gone = append(gone, entries[0].Payload)
+				}
+			}
+			err = o.s.Discard(seqs)
+		})
+		for _, payload := range gone {
+			o.pr.w.discarded(o.pr.member, payload)
+		}
+		return err
+	}, never)
 }
 
 func (o *onDisk) SetAccepted(seq uint64) error {

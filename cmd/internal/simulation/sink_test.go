@@ -53,7 +53,7 @@ func (s *sink) Close() error            { return nil }
 
 // Alerts implements sinks.Sink.
 func (s *sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
-	return s.take(ctx, len(alerts), func(i int) error { return s.pr.w.delivered(s.pr.member, s.name, &alerts[i]) })
+	return s.take(ctx, len(alerts), func(i int) error { return s.pr.w.delivered(s.pr, s.name, &alerts[i]) })
 }
 
 // take has the world get the first of n things, one after another, or all of them.
@@ -127,6 +127,34 @@ type faults struct {
 	mu      sync.Mutex
 	sinks   map[string]fault
 	commits fault
+	deaf    bool          // the member does not hear of the group
+	heard   chan struct{} // closed when it does again
+}
+
+// hearing waits until the member hears of what the group does.
+func (f *faults) hearing(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		deaf, heard := f.deaf, f.heard
+		f.mu.Unlock()
+		if !deaf {
+			return nil
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// hear says whether the member hears of the group.
+func (f *faults) hear(hears bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.deaf = !hears
+	close(f.heard)
+	f.heard = make(chan struct{})
 }
 
 func (f *faults) sink(name string) fault {

@@ -24,6 +24,9 @@ func init() {
 				return nil, errors.New("a simulated source needs a simulated process")
 			}
 			pr.source = &source{name: name, pr: pr, next: make(sources.Positions)}
+			if pr.w.plan.isGroup() {
+				return &memberSource{source: pr.source}, nil
+			}
 			return pr.source, nil
 		},
 	})
@@ -37,6 +40,7 @@ type source struct {
 	name     string
 	pr       *process
 	announce func(partitions ...pipeline.Partition)
+	keeper   sources.Keeper // of a member of a group
 
 	mu         sync.Mutex
 	next       sources.Positions
@@ -109,6 +113,16 @@ func (s *source) read(ctx context.Context, p pipeline.Partition, next int64, out
 
 // Commit implements sources.Source.
 func (s *source) Commit(ctx context.Context, next sources.Positions) error {
+	return s.commit(ctx, func() error {
+		if err := s.pr.w.broker.commit(next, s.pr.member.durable()); err != nil {
+			s.pr.w.fail("member %d: %v", s.pr.member.index, err)
+		}
+		return nil
+	})
+}
+
+// commit has the broker take offsets, as well as the simulator lets it.
+func (s *source) commit(ctx context.Context, take func() error) error {
 	s.mu.Lock()
 	if s.committing {
 		s.pr.w.fail("two calls of Commit at a time")
@@ -131,12 +145,7 @@ func (s *source) Commit(ctx context.Context, next sources.Positions) error {
 	if fault.kind == faultRefuses {
 		return errors.New("the broker is away")
 	}
-	err := s.pr.pass(beforeCommit, func() error {
-		if err := s.pr.w.broker.commit(next, s.pr.member.durable()); err != nil {
-			s.pr.w.fail("member %d: %v", s.pr.member.index, err)
-		}
-		return nil
-	}, afterCommit)
+	err := s.pr.pass(beforeCommit, take, afterCommit)
 	if err == nil && fault.kind == faultForgets {
 		return fmt.Errorf("the broker's answer was lost")
 	}

@@ -27,6 +27,16 @@ func (w *world) run() {
 func (w *world) step() {
 	m := w.members[w.steps.IntN(len(w.members))]
 	n := w.steps.IntN(100)
+	if w.plan.isGroup() && w.steps.IntN(6) == 0 {
+		if n < 25 {
+			hears := n < 12
+			w.record("member %d hears of the group: %v", m.index, hears)
+			m.faults.hear(hears)
+			return
+		}
+		w.rebalance(false)
+		return
+	}
 	if !m.alive() {
 		if n < 50 {
 			m.start()
@@ -77,6 +87,9 @@ func (w *world) reveal() {
 // limit is up to where a partition may be read under its member's rules.
 func (w *world) limit(p pipeline.Partition) int64 {
 	m := w.members[int(p.ID)%len(w.members)]
+	if w.plan.isGroup() {
+		return w.broker.end(p)
+	}
 	if w.plan.reload && m.phase == 0 {
 		return w.plan.boundary(int(p.ID))
 	}
@@ -131,6 +144,7 @@ func (w *world) recover() {
 	w.record("everything is well again")
 	for _, m := range w.members {
 		m.faults.end()
+		m.faults.hear(true)
 		m.disk.fill(false)
 		if m.alive() {
 			m.proc.disarm()
@@ -157,6 +171,9 @@ func (w *world) recover() {
 	}
 	for id := range w.plan.partitions {
 		w.broker.reveal(partition(id), w.limit(partition(id)))
+	}
+	if w.plan.isGroup() {
+		w.rebalance(true)
 	}
 	if !w.settle(w.through) {
 		w.fail("not everything comes through: %s", w.missing())

@@ -273,6 +273,9 @@ func (m *memory) Accepted() uint64 {
 
 func (m *memory) SetAccepted(seq uint64) error {
 	return m.pass(never, func() error {
+		if seq > m.d.next {
+			return fmt.Errorf("entries below %d are accepted of an outbox up to %d", seq, m.d.next-1)
+		}
 		m.d.accepted = seq
 		return nil
 	})

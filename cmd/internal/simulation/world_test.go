@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ type world struct {
 	dir     string
 	disks   diskMaker
 	broker  *broker
+	group   *group
 	members []*member
 	steps   *rand.Rand
 	zombies []*process // crashed, and not yet at the end of Run
@@ -51,6 +53,8 @@ type member struct {
 	faults faults
 	proc   *process // nil when none lives
 
+	stateName string // as the group knows it
+
 	mu        sync.Mutex // guards what follows
 	positions map[pipeline.Partition]int64
 	outbox    map[string][]string // what a sink is to get, in order
@@ -63,13 +67,15 @@ func newWorld(t *testing.T, p plan, dir string, disks diskMaker) *world {
 		t: t, plan: p, dir: dir, disks: disks, broker: newBroker(p.makeLog()), steps: rand.New(rand.NewPCG(p.seed, streamSteps)),
 		content: make(map[string]string), uses: make(map[string]int),
 	}
+	w.group = newGroup(w)
 	for i := range p.members {
 		m := &member{
 			w: w, index: i, disk: disks(filepath.Join(dir, fmt.Sprintf("state%d", i))), config: filepath.Join(dir, fmt.Sprintf("member%d.yaml", i)),
 			outbox: make(map[string][]string), got: make(map[string][]string), seen: make(map[string]bool),
 		}
+		m.faults.heard = make(chan struct{})
 		m.faults.end()
-		for id := i; id < p.partitions; id += p.members {
+		for id := i; id < p.partitions && !p.isGroup(); id += p.members {
 			m.parts = append(m.parts, partition(id))
 		}
 		w.members = append(w.members, m)
@@ -227,7 +233,7 @@ func (w *world) committed(m *member, dict *state.Dictionary, e *state.Epoch, rec
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for p, next := range m.positions {
-		if positions[p] < next {
+		if positions[p] < next && (!w.plan.isGroup() || w.plan.missing == "wait") { // else state is given up
 			return fmt.Errorf("the state of %s goes back from %d to %d", p, next, positions[p])
 		}
 	}
@@ -259,17 +265,48 @@ func (w *world) used(id string) {
 	w.uses[id]++
 	n := w.uses[id]
 	w.mu.Unlock()
-	if n > 1 {
+	if n > 1 && !w.plan.isGroup() { // of a group's, all but one are discarded
 		w.fail("alert %s is committed to outboxes %d times", id, n)
 	}
 }
 
+// discarded is told of every entry that is not to be delivered after all:
+// others have found, or are to find, what it tells.
 func (w *world) discarded(m *member, payload []byte) {
-	w.fail("member %d discards an entry of %d bytes", m.index, len(payload))
+	it, err := outbox.Decode(payload)
+	if err != nil || !w.plan.isGroup() {
+		w.fail("member %d discards an entry of %d bytes: %v", m.index, len(payload), err)
+		return
+	}
+	w.record("member %d discards what %s caused: %s", m.index, it.Cause(), idOf(&it))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names, id := []string{outbox.DeadLettersName}, idOf(&it)
+	if it.Alert != nil {
+		names = sinkNames
+	}
+	for _, name := range names {
+		list := m.outbox[name]
+		for i := len(list) - 1; i >= 0; i-- {
+			if list[i] == id {
+				m.outbox[name] = slices.Delete(list, i, i+1)
+				break
+			}
+		}
+	}
+}
+
+// idOf tells entries of the outbox apart.
+func idOf(it *outbox.Item) string {
+	if it.Alert != nil {
+		return it.Alert.UUID
+	}
+	return it.Dead.Position.String()
 }
 
 // delivered is told of every alert that a sink gets.
-func (w *world) delivered(m *member, sink string, a *pipeline.Alert) error {
+func (w *world) delivered(pr *process, sink string, a *pipeline.Alert) error {
+	m := pr.member
 	content := contentOf(a)
 	w.mu.Lock()
 	was, known := w.content[a.UUID]
@@ -279,7 +316,24 @@ func (w *world) delivered(m *member, sink string, a *pipeline.Alert) error {
 		return fmt.Errorf("alert %s comes with another content:\n%s\n%s", a.UUID, was, content)
 	}
 	m.first(sink, a.UUID)
+	if !w.plan.isGroup() {
+		return nil
+	}
+	for _, other := range w.members {
+		if other != m && other.has(sink, a.UUID) {
+			return fmt.Errorf("alert %s is delivered by member %d too", a.UUID, other.index)
+		}
+	}
+	if !w.group.mayDeliver(pr.source.keeper.Name(), a.Sluice.Cause) {
+		return fmt.Errorf("alert %s is delivered, and the group has not accepted %s from it", a.UUID, a.Sluice.Cause)
+	}
 	return nil
+}
+
+func (m *member) has(sink, id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.seen[sink+" "+id]
 }
 
 // buried is told of every dead letter.
