@@ -138,9 +138,9 @@ func (d *durable) entries(out *pipeline.Outcome) ([]pipeline.CausedEntry, error)
 // durable is told of every epoch that a crash no longer undoes: offsets may
 // be committed, and its alerts released.
 func (d *durable) durable(ctx context.Context, e *pipeline.DurableEpoch) error {
-	static, grouped := d.members.split(e.Positions)
+	static, _ := d.members.split(e.Positions)
 	d.commits.add(static)
-	return d.members.durable(ctx, e, grouped)
+	return d.members.durable(ctx, e)
 }
 
 // from returns where a source begins: where the state stands.

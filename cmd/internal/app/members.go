@@ -111,7 +111,7 @@ func (m *members) split(all map[pipeline.Partition]int64) (static map[pipeline.P
 }
 
 // durable commits an epoch's offsets to the groups and releases what they accept.
-func (m *members) durable(ctx context.Context, e *pipeline.DurableEpoch, grouped map[string]sources.Positions) error {
+func (m *members) durable(ctx context.Context, e *pipeline.DurableEpoch) error {
 	m.mu.Lock()
 	for i, cause := range e.Causes {
 		m.doubt(e.FirstSeq+uint64(i), cause)
@@ -119,7 +119,7 @@ func (m *members) durable(ctx context.Context, e *pipeline.DurableEpoch, grouped
 	m.next, m.positions = e.NextSeq, e.Positions
 	m.mu.Unlock()
 	m.giveUp()
-	return m.commit(ctx, grouped)
+	return m.commit(ctx)
 }
 
 // run asks again what the group has not answered, though no epoch follows,
@@ -132,14 +132,13 @@ func (m *members) run(ctx context.Context) error {
 			return nil
 		}
 		m.mu.Lock()
-		doubts, positions := len(m.doubts), m.positions
+		doubts := len(m.doubts)
 		m.mu.Unlock()
 		if doubts == 0 && !m.failing() {
 			continue
 		}
 		m.giveUp()
-		_, grouped := m.split(positions)
-		if err := m.commit(ctx, grouped); err != nil {
+		if err := m.commit(ctx); err != nil {
 			return err
 		}
 	}
@@ -158,14 +157,19 @@ func (m *members) failing() bool {
 	return false
 }
 
-// commit commits offsets to the groups, one call at a time, and releases what they accept.
-func (m *members) commit(ctx context.Context, grouped map[string]sources.Positions) error {
+// commit commits the last epoch's offsets to the groups, one call at a time,
+// so that no older ones come behind, and releases what they accept.
+func (m *members) commit(ctx context.Context) error {
 	select {
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	m.mu.Lock()
+	last := m.positions
+	m.mu.Unlock()
+	_, grouped := m.split(last)
 	for name, positions := range grouped {
 		k := m.keepers[name]
 		err := k.source.Commit(ctx, positions)
