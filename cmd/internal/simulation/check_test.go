@@ -34,8 +34,9 @@ func (w *world) missing() string {
 		m.mu.Lock()
 		for sink, want := range m.outbox {
 			if got := len(m.got[sink]); got != len(want) {
+				first := firstDifference(m.got[sink], want)
 				m.mu.Unlock()
-				return fmt.Sprintf("member %d: sink %s has %d of %d, the first that differs is %s", m.index, sink, got, len(want), firstDifference(m.got[sink], want))
+				return fmt.Sprintf("member %d: sink %s has %d of %d, the first that differs is %s", m.index, sink, got, len(want), first)
 			}
 		}
 		m.mu.Unlock()
