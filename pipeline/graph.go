@@ -327,17 +327,10 @@ func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err e
 // noteNext takes a batch without records that says where its partition stands:
 // a checkpoint knows then, though nothing was read yet.
 func (g *Graph) noteNext(ctx context.Context, rb *RecordBatch) error {
-	select {
-	case g.emitTurn <- struct{}{}:
-		defer g.endTurn()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := g.takeTurn(ctx); err != nil {
+		return err
 	}
-	select {
-	case <-g.refusing:
-		return ErrRefused
-	default:
-	}
+	defer g.endTurn()
 	if rb.Next > g.next[rb.Partition] {
 		g.next[rb.Partition] = rb.Next
 	}
@@ -347,6 +340,22 @@ func (g *Graph) noteNext(ctx context.Context, rb *RecordBatch) error {
 // Refuse makes every Emit, those under way too, fail with ErrRefused.
 func (g *Graph) Refuse() { g.refuseOnce.Do(func() { close(g.refusing) }) }
 
+// takeTurn lets one batch in at a time; endTurn comes after it unless it failed.
+func (g *Graph) takeTurn(ctx context.Context) error {
+	select {
+	case g.emitTurn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-g.refusing:
+		g.endTurn()
+		return ErrRefused
+	default:
+		return nil
+	}
+}
+
 func (g *Graph) endTurn() { <-g.emitTurn }
 
 func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error {
@@ -355,17 +364,10 @@ func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error 
 			return err
 		}
 	}
-	select {
-	case g.emitTurn <- struct{}{}:
-		defer g.endTurn()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := g.takeTurn(ctx); err != nil {
+		return err
 	}
-	select {
-	case <-g.refusing:
-		return ErrRefused
-	default:
-	}
+	defer g.endTurn()
 	if g.closed {
 		return ErrStopped
 	}
