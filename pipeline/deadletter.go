@@ -12,6 +12,7 @@ type DeadKind string
 
 // The kinds of dead letters.
 const (
+	DeadUnreadable  DeadKind = "unreadable"  // an object that its source could not read
 	DeadUndecodable DeadKind = "undecodable" // a record that cannot be decoded
 	DeadUnparsed    DeadKind = "unparsed"    // a line that no parser takes, or that one aborts at
 	DeadRejected    DeadKind = "rejected"    // an alert that a sink refused for good

@@ -30,6 +30,10 @@ type RecordBatch struct {
 	// it says where the partition is read next.
 	Next int64
 
+	// Dead are things that stood before the first record, or behind the last
+	// one before Next, and that the source could not read: they are for the dead letters, if there are any.
+	Dead []DeadLetter
+
 	// HighWatermark is the offset after the partition's last record when the
 	// batch was read, or -1 when the source cannot say; it serves the lag.
 	HighWatermark int64

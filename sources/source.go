@@ -70,8 +70,14 @@ type Stats struct {
 	// Errors counts failed reads; Reconnects counts recoveries from them.
 	Errors, Reconnects uint64
 	// Gaps counts times when the input had dropped or overwritten records before they were read.
-	Gaps       uint64
-	Partitions []PartitionStats // sorted by partition
+	Gaps uint64
+	// Drops counts what was refused or thrown away, by reason, such as
+	// "message too long" or "peer not allowed": a short plain phrase, from a fixed
+	// set of the kind's own. Nil when nothing was.
+	Drops map[string]uint64
+	// Connections is how many peers are connected at the moment, where the source listens.
+	Connections int64
+	Partitions  []PartitionStats // sorted by partition
 }
 
 // PartitionStats is how far a source has read one partition.
@@ -107,6 +113,10 @@ type Env struct {
 	Log *slog.Logger
 	// Clock is the wall clock when nil.
 	Clock Clock
+	// Dir is a folder that lives as long as the state does, for journals and the
+	// like. Each source makes one of its own name in it when it needs one. Dir is empty where no state
+	// is kept (state.dir): what needs a folder then asks for one in its configuration.
+	Dir string
 }
 
 // Complete returns the environment with its defaults filled in.

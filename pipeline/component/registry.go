@@ -21,6 +21,9 @@ type Kind[C, E, T any] struct {
 	Description string
 	// Example is a YAML mapping that decodes without error.
 	Example string
+	// Delivery says in a word or two what is promised of each record across a
+	// crash, such as "exactly once"; a component that promises nothing leaves it empty.
+	Delivery string
 	// Default returns the configuration before the file's keys are laid over
 	// it. If C (or *C) has a method Validate() error, it is called afterwards.
 	Default func() C
@@ -31,7 +34,7 @@ type Kind[C, E, T any] struct {
 
 // Info describes a registered kind, for reference pages and linters.
 type Info struct {
-	Type, Summary, Description, Example string
+	Type, Summary, Description, Example, Delivery string
 	// Default is the kind's configuration with its defaults.
 	Default any
 }
@@ -70,7 +73,7 @@ func Register[C, E, T any](r *Registry[E, T], k Kind[C, E, T]) {
 		return
 	}
 	r.kinds[k.Type] = entry[E, T]{
-		info: Info{Type: k.Type, Summary: k.Summary, Description: k.Description, Example: k.Example, Default: k.Default()},
+		info: Info{Type: k.Type, Summary: k.Summary, Description: k.Description, Example: k.Example, Delivery: k.Delivery, Default: k.Default()},
 		make: func(name string, node ast.Node, env E) (t T, err error) {
 			config := k.Default()
 			if err := Decode(node, &config); err != nil {

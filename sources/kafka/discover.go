@@ -40,14 +40,14 @@ func (s *Source) discover(ctx context.Context, begin func(part pipeline.Partitio
 			if err == nil {
 				late, err = true, fmt.Errorf("topic %q does not exist yet; waiting for it", missing)
 			}
-			s.health.failed("metadata", s.explain(err))
-			if err := wait.next(ctx); err != nil {
+			s.health.Failed("metadata", s.explain(err))
+			if err := wait.Wait(ctx); err != nil {
 				return err
 			}
 			continue
 		}
-		s.health.well("metadata")
-		wait.reset()
+		s.health.Well("metadata")
+		wait.Reset()
 		late = true
 		select {
 		case <-ctx.Done():

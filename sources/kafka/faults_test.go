@@ -44,7 +44,7 @@ func answerWith(c *kfake.Cluster, f func(n int) *kmsg.FetchResponseTopicPartitio
 func logOf(s *Source) *bytes.Buffer {
 	var log bytes.Buffer
 	s.log = slog.New(slog.NewTextHandler(&log, nil))
-	s.health.log = s.log
+	s.health = sources.NewHealth(s.log)
 	return &log
 }
 

@@ -91,8 +91,8 @@ func (f *fetcher) run(ctx context.Context) error {
 		err := f.step(ctx)
 		if err == nil {
 			if !f.stalled {
-				f.s.health.well(f.part.String())
-				wait.reset()
+				f.s.health.Well(f.part.String())
+				wait.Reset()
 			}
 			continue
 		}
@@ -100,8 +100,8 @@ func (f *fetcher) run(ctx context.Context) error {
 		if done, err := f.final(ctx, err); done {
 			return err
 		}
-		f.s.health.failed(f.part.String(), f.where(err))
-		if err := wait.next(ctx); err != nil {
+		f.s.health.Failed(f.part.String(), f.where(err))
+		if err := wait.Wait(ctx); err != nil {
 			return err
 		}
 	}

@@ -84,8 +84,8 @@ func (g *Group) Run(ctx context.Context, _ sources.Positions, out sources.Emit) 
 		}
 		gen, err := g.join(ctx, counts)
 		if err == nil {
-			g.health.well("group")
-			wait.reset()
+			g.health.Well("group")
+			wait.Reset()
 			if err := g.hold(ctx, gen, out); err != nil {
 				return err
 			}
@@ -98,9 +98,9 @@ func (g *Group) Run(ctx context.Context, _ sources.Positions, out sources.Emit) 
 			return final
 		}
 		if !errors.Is(err, kafka.RebalanceInProgress) && !errors.Is(err, kafka.UnknownMemberId) {
-			g.health.failed("group", g.explain(err))
+			g.health.Failed("group", g.explain(err))
 		}
-		if err := wait.next(ctx); err != nil {
+		if err := wait.Wait(ctx); err != nil {
 			return err
 		}
 	}
@@ -135,17 +135,17 @@ func (g *Group) subscribe(ctx context.Context, late bool) (map[string]int, error
 		case g.refused(err):
 			return nil, g.explain(err)
 		case err != nil:
-			g.health.failed("metadata", g.explain(err))
+			g.health.Failed("metadata", g.explain(err))
 		case missing != "" && !late && g.config.MissingTopic == missingFail:
 			return nil, fmt.Errorf("kafka: topic %q does not exist at %s; create it or set missing_topic: wait",
 				missing, strings.Join(g.config.Brokers, ", "))
 		case missing != "" && len(counts) == 0:
-			g.health.failed("metadata", fmt.Errorf("kafka: topic %q does not exist yet; waiting for it", missing))
+			g.health.Failed("metadata", fmt.Errorf("kafka: topic %q does not exist yet; waiting for it", missing))
 		default:
-			g.health.well("metadata")
+			g.health.Well("metadata")
 			return counts, nil
 		}
-		if err := wait.next(ctx); err != nil {
+		if err := wait.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -179,10 +179,10 @@ func (g *Group) watch(ctx context.Context, t *tenure) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			g.health.failed("metadata", g.explain(err))
+			g.health.Failed("metadata", g.explain(err))
 			continue
 		}
-		g.health.well("metadata")
+		g.health.Well("metadata")
 		if !maps.Equal(now, t.counts) {
 			t.end(errTopics)
 			return ctx.Err()
@@ -311,8 +311,8 @@ func (g *Group) ask(ctx context.Context, t *tenure) (map[pipeline.Partition]stan
 		case g.refused(err):
 			return nil, g.explain(err)
 		}
-		g.health.failed("group", g.explain(err))
-		if err := wait.next(ctx); err != nil {
+		g.health.Failed("group", g.explain(err))
+		if err := wait.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}

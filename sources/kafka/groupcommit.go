@@ -59,8 +59,8 @@ func (g *Group) claim(ctx context.Context, t *tenure, at sources.Positions, know
 		case g.refused(err):
 			return g.explain(err)
 		}
-		g.health.failed("group", g.explain(err))
-		if err := wait.next(ctx); err != nil {
+		g.health.Failed("group", g.explain(err))
+		if err := wait.Wait(ctx); err != nil {
 			return err
 		}
 	}

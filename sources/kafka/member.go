@@ -210,7 +210,7 @@ func (g *Group) beat(ctx context.Context, t *tenure) {
 			return
 		case err == nil:
 			heard = asked
-			g.health.well("group")
+			g.health.Well("group")
 		case errors.Is(err, kafka.RebalanceInProgress):
 			heard = asked
 			t.end(errRebalance)
@@ -221,7 +221,7 @@ func (g *Group) beat(ctx context.Context, t *tenure) {
 			t.end(&lostError{err})
 			return
 		default:
-			g.health.failed("group", g.explain(fmt.Errorf("heartbeat: %w", err)))
+			g.health.Failed("group", g.explain(fmt.Errorf("heartbeat: %w", err)))
 		}
 	}
 }

@@ -26,7 +26,7 @@ type Source struct {
 	clock     sources.Clock
 	connector *kafkaconn.Connector
 	cluster   *cluster
-	health    health
+	health    *sources.Health
 	mem       memory
 
 	// client speaks to the group's coordinator.
@@ -64,7 +64,7 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 		s.transport.MetadataTTL = time.Minute // it asks for all topics there are
 	}
 	s.client = &kafka.Client{Addr: kafka.TCP(c.Brokers...), Transport: s.transport}
-	s.health = health{log: s.log, failing: make(map[string]bool)}
+	s.health = sources.NewHealth(s.log)
 	return s, nil
 }
 
@@ -111,8 +111,8 @@ func (s *Source) Close() error {
 func (s *Source) Stats() sources.Stats {
 	st := sources.Stats{
 		Records: s.records.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(),
-		Errors: s.health.errors.Load(), Reconnects: s.health.reconnects.Load(),
 	}
+	s.health.Fill(&st)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.partitions {
@@ -147,7 +147,7 @@ func (s *Source) knows(part pipeline.Partition) bool {
 
 // forget drops a partition that is gone, so that it is read again should it come back.
 func (s *Source) forget(part pipeline.Partition) {
-	s.health.forget(part.String())
+	s.health.Forget(part.String())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.partitions, part)

@@ -246,6 +246,15 @@ func (c *Config) StateDir() string {
 	return c.relative(c.State.Dir)
 }
 
+// sourcesDir is the folder under which sources keep things of their own, each
+// in one of its name; "" when no state is kept.
+func (c *Config) sourcesDir() string {
+	if c.State.Dir == "" {
+		return ""
+	}
+	return filepath.Join(c.StateDir(), "sources")
+}
+
 func (c *Config) relatives(paths []string) []string {
 	out := make([]string, len(paths))
 	for i, p := range paths {

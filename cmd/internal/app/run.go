@@ -188,7 +188,7 @@ func (p *Pipeline) addSource(node ast.Node, env Env) error {
 	if err != nil {
 		return err
 	}
-	src, err := sources.New(rest, sources.Env{Log: env.Log, Clock: env.Clock})
+	src, err := sources.New(rest, sources.Env{Log: env.Log, Clock: env.Clock, Dir: p.config.sourcesDir()})
 	if err != nil {
 		return err
 	}

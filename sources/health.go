@@ -1,0 +1,87 @@
+package sources
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Health says once that a source has trouble, however often it is met and by
+// however many of its connections, and once that it is over. It counts every
+// failure and every recovery, for Stats. Any goroutine may use it.
+type Health struct {
+	log                *slog.Logger
+	errors, recoveries atomic.Uint64
+	mu                 sync.Mutex
+	failing            map[string]bool // by what is failing
+}
+
+// NewHealth returns the health of a source that logs to log.
+func NewHealth(log *slog.Logger) *Health {
+	return &Health{log: log, failing: make(map[string]bool)}
+}
+
+// Failed says that something, such as a connection or a partition, does not work at the moment.
+func (h *Health) Failed(what string, err error) {
+	h.errors.Add(1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.failing) == 0 {
+		h.log.Warn("reading is interrupted; it is tried again", "what", what, "error", err)
+	}
+	h.failing[what] = true
+}
+
+// Well says that it works.
+func (h *Health) Well(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.failing[what] {
+		return
+	}
+	delete(h.failing, what)
+	if len(h.failing) == 0 {
+		h.recoveries.Add(1)
+		h.log.Info("reading goes on")
+	}
+}
+
+// Forget is for what will neither fail nor be well any more.
+func (h *Health) Forget(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.failing, what)
+}
+
+// Fill puts the counts into a snapshot.
+func (h *Health) Fill(s *Stats) {
+	s.Errors, s.Reconnects = h.errors.Load(), h.recoveries.Load()
+}
+
+// Backoff waits longer after each failure in a row, up to Max, with a jitter
+// of a quarter so that many do not come back at once. It is one goroutine's.
+type Backoff struct {
+	Clock    Clock
+	Min, Max time.Duration
+
+	wait time.Duration
+}
+
+// Wait waits; the error is the context's.
+func (b *Backoff) Wait(ctx context.Context) error {
+	b.wait = min(max(b.wait, b.Min), b.Max)
+	jitter := time.Duration(rand.Int64N(int64(b.wait)/4 + 1))
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-b.Clock.After(b.wait - jitter):
+	}
+	b.wait = min(2*b.wait, b.Max)
+	return nil
+}
+
+// Reset says that it worked.
+func (b *Backoff) Reset() { b.wait = b.Min }

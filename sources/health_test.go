@@ -1,0 +1,79 @@
+package sources_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/sources"
+)
+
+func TestTroubleIsSaidOnceAndCountedEveryTime(t *testing.T) {
+	var out bytes.Buffer
+	h := sources.NewHealth(slog.New(slog.NewTextHandler(&out, nil)))
+	for range 5 {
+		h.Failed("a", errors.New("refused"))
+		h.Failed("b", errors.New("refused"))
+	}
+	h.Well("a")
+	if n := strings.Count(out.String(), "\n"); n != 1 {
+		t.Errorf("%d lines while one is failing, want 1:\n%s", n, out.String())
+	}
+	h.Well("b")
+	h.Well("b")
+	h.Failed("c", errors.New("refused"))
+	h.Forget("c")
+	h.Failed("d", errors.New("refused"))
+	if n := strings.Count(out.String(), "\n"); n != 4 {
+		t.Errorf("%d lines, want 4:\n%s", n, out.String())
+	}
+	var s sources.Stats
+	h.Fill(&s)
+	if s.Errors != 12 || s.Reconnects != 1 {
+		t.Errorf("stats = %+v", s)
+	}
+}
+
+// steppingClock notes how long was waited, and waits for nothing.
+type steppingClock struct{ waits []time.Duration }
+
+func (c *steppingClock) Now() time.Time { return time.Time{} }
+func (c *steppingClock) After(d time.Duration) <-chan time.Time {
+	c.waits = append(c.waits, d)
+	ch := make(chan time.Time, 1)
+	ch <- time.Time{}
+	return ch
+}
+
+func TestBackoffGrowsToItsMaximumAndBeginsAgain(t *testing.T) {
+	clock := &steppingClock{}
+	b := sources.Backoff{Clock: clock, Min: 100 * time.Millisecond, Max: 400 * time.Millisecond}
+	for range 4 {
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Reset()
+	_ = b.Wait(t.Context())
+	for i, want := range []time.Duration{100, 200, 400, 400, 100} {
+		want *= time.Millisecond
+		if got := clock.waits[i]; got > want || got < want*3/4-1 {
+			t.Errorf("wait %d is %v, want %v less a quarter at most", i, got, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.Clock = stuckClock{}
+	if err := b.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error = %v", err)
+	}
+}
+
+type stuckClock struct{}
+
+func (stuckClock) Now() time.Time                       { return time.Time{} }
+func (stuckClock) After(time.Duration) <-chan time.Time { return nil }
