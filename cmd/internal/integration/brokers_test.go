@@ -11,15 +11,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/cmd/internal/integration/kafkatest"
+	"sluice/cmd/internal/integration/rig"
 )
 
 // TestBrokerLoss ends one broker of three after the other, some at once and
 // some in good order, so that every partition changes its leader while it is
 // read: no record is lost or counted twice.
 func TestBrokerLoss(t *testing.T) {
-	seed := seed(t)
+	seed := rig.Seed(t)
 	losses := 4
-	if soak() {
+	if rig.Soak() {
 		losses = 60
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(losses)*40*time.Second+4*time.Minute)
@@ -57,7 +58,7 @@ func (b *broker) loseNodes(ctx context.Context, rng *rand.Rand, n int) error {
 		if err := end(node); err != nil {
 			return err
 		}
-		if err := pause(ctx, time.Duration(rng.Int64N(int64(5*time.Second)))); err != nil {
+		if err := rig.Pause(ctx, time.Duration(rng.Int64N(int64(5*time.Second)))); err != nil {
 			return err
 		}
 		if err := b.Restart(ctx, node); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"sluice/cmd/internal/integration/rig"
 	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sources"
@@ -24,7 +25,7 @@ import (
 // from several offsets and with answers of every size: once as the topic was
 // written, and once after compaction has left gaps in its batches and emptied some.
 func TestCommittedRecords(t *testing.T) {
-	rng := rand.New(rand.NewPCG(seed(t), 11))
+	rng := rand.New(rand.NewPCG(rig.Seed(t), 11))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	b := parts.broker
@@ -42,13 +43,13 @@ func TestCommittedRecords(t *testing.T) {
 	written := b.sameAsOthers(ctx, t, topic, last, rng)
 
 	// A new segment closes the one before, which the cleaner then works on.
-	if err := pause(ctx, 1100*time.Millisecond); err != nil {
+	if err := rig.Pause(ctx, 1100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if last, err = transactions(ctx, rng, clients, 3); err != nil {
 		t.Fatal(err)
 	}
-	if err := poll(ctx, "compaction", func() (bool, error) {
+	if err := rig.Poll(ctx, "compaction", func() (bool, error) {
 		left, err := b.committed(ctx, topic, 0, last, 4<<20)
 		return len(left) < written/2, err
 	}); err != nil {

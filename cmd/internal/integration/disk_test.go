@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/cmd/internal/integration/rig"
 )
 
 // smallDisk mounts a file system of the given size, or skips the test.
@@ -63,10 +65,10 @@ func onSmallDisk(t *testing.T, reserve string) (*setup, *instance, string) {
 	s.durable = true
 	s.state = map[string]any{"dir": filepath.Join(disk, "state"), "reserve": reserve}
 	in := s.newInstance(t, "instance", 0, 0)
-	if err := os.Symlink(filepath.Join(disk, "state"), in.state()); err != nil {
+	if err := os.Symlink(filepath.Join(disk, "state"), in.State()); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.start(); err != nil {
+	if err := in.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return s, in, disk
@@ -78,7 +80,7 @@ func TestDiskFull(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	s, in, disk := onSmallDisk(t, "256MiB")
-	records := logs(seed(t), 30_000, 4, byKey)
+	records := logs(rig.Seed(t), 30_000, 4, byKey)
 	s.produce(ctx, t, records[:10_000], 0)
 	if err := s.caughtUp(ctx, []*instance{in}); err != nil {
 		t.Fatal(err)
@@ -86,8 +88,8 @@ func TestDiskFull(t *testing.T) {
 	if err := fill(disk, 200<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := poll(ctx, "sluice to say that the disk is nearly full", func() (bool, error) {
-		return strings.Contains(in.output(), "almost full"), in.ended()
+	if err := rig.Poll(ctx, "sluice to say that the disk is nearly full", func() (bool, error) {
+		return strings.Contains(in.Output(), "almost full"), in.Ended()
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +98,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.produce(ctx, t, records[10_000:], 0)
-	if err := pause(ctx, 2*time.Second); err != nil { // ten checkpoints
+	if err := rig.Pause(ctx, 2*time.Second); err != nil { // ten checkpoints
 		t.Fatal(err)
 	}
 	if after, err := s.broker.admin.Committed(ctx, s.group, s.topic, s.partitions); err != nil || !maps.Equal(before, after) {
@@ -121,29 +123,29 @@ func TestDiskFullToTheLastByte(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	s, in, disk := onSmallDisk(t, "1")
-	records := logs(seed(t), 30_000, 4, byKey)
+	records := logs(rig.Seed(t), 30_000, 4, byKey)
 	s.produce(ctx, t, records[:10_000], 0)
 	if _, err := s.commitsPast(ctx, in, nil); err != nil {
 		t.Fatal(err)
 	}
-	in.ending.Store(true) // it may
+	in.MayEnd() // it may
 	if err := fill(disk, 64<<10); err != nil {
 		t.Fatal(err)
 	}
 	s.produce(ctx, t, records[10_000:20_000], 0)
 	select {
-	case <-in.process.Done():
-		t.Log("it ended: ", in.process.Wait())
+	case <-in.Process().Done():
+		t.Log("it ended: ", in.Process().Wait())
 	case <-time.After(3 * time.Second):
 		t.Log("it stays")
 	}
-	if err := in.kill(); err != nil {
+	if err := in.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.start(); err != nil {
+	if err := in.Start(); err != nil {
 		t.Fatal(err)
 	}
 	s.produce(ctx, t, records[20_000:], 0)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/cmd/internal/integration/rig"
 	"sluice/pipeline"
 	"sluice/sources"
 	"sluice/sources/kafka"
@@ -165,7 +166,7 @@ func (m *groupMember) Revoked(ctx context.Context, parts []pipeline.Partition) e
 // has waits until the member reads exactly these partitions.
 func (m *groupMember) has(ctx context.Context, t *testing.T, ids ...int32) {
 	t.Helper()
-	if err := poll(ctx, fmt.Sprintf("%s to read %v", m.name, ids), func() (bool, error) {
+	if err := rig.Poll(ctx, fmt.Sprintf("%s to read %v", m.name, ids), func() (bool, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		var got []int32
@@ -182,7 +183,7 @@ func (m *groupMember) has(ctx context.Context, t *testing.T, ids ...int32) {
 // got waits until the member has read a value.
 func (m *groupMember) got(ctx context.Context, t *testing.T, value string) {
 	t.Helper()
-	if err := poll(ctx, m.name+" to read "+value, func() (bool, error) {
+	if err := rig.Poll(ctx, m.name+" to read "+value, func() (bool, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return slices.Contains(m.read, value), nil
@@ -249,7 +250,7 @@ func TestMembersOfAGroup(t *testing.T) {
 	}
 	one.clock.goOn()
 	one.has(ctx, t, 2) // its state of 0 was refused, that of 2 is still good
-	if err := poll(ctx, "one to be refused", func() (bool, error) {
+	if err := rig.Poll(ctx, "one to be refused", func() (bool, error) {
 		one.mu.Lock()
 		defer one.mu.Unlock()
 		return errors.Is(one.revoked, sources.ErrFenced), nil

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/cmd/internal/integration/rig"
 )
 
 // TestAGroupCountsEveryRecordOnce runs two members of a group while one is
@@ -18,7 +20,7 @@ func TestAGroupCountsEveryRecordOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	const partitions, rate = 8, 400
-	records := counted(seed(t), 8000, 60, partitions, false)
+	records := counted(rig.Seed(t), 8000, 60, partitions, false)
 	s := parts.broker.newSetup(t, partitions, counting())
 	s.durable = true
 	s.source = map[string]any{
@@ -26,13 +28,13 @@ func TestAGroupCountsEveryRecordOnce(t *testing.T) {
 	}
 	one, two := s.newInstance(t, "one", 0, 0), s.newInstance(t, "two", 0, 0)
 	for _, in := range []*instance{one, two} {
-		if err := in.start(); err != nil {
+		if err := in.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Both are members before there is anything to read, so that each gets a half.
-	if err := poll(ctx, "both to be members", func() (bool, error) {
-		return strings.Contains(one.output()+two.output(), "members=2"), nil
+	if err := rig.Poll(ctx, "both to be members", func() (bool, error) {
+		return strings.Contains(one.Output()+two.Output(), "members=2"), nil
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -46,23 +48,23 @@ func TestAGroupCountsEveryRecordOnce(t *testing.T) {
 			}
 		}
 	}
-	wait := func(d time.Duration) func() error { return func() error { return pause(ctx, d) } }
+	wait := func(d time.Duration) func() error { return func() error { return rig.Pause(ctx, d) } }
 	do(
 		wait(2*time.Second),
-		func() error { return one.process.Signal(syscall.SIGSTOP) },
+		func() error { return one.Process().Signal(syscall.SIGSTOP) },
 		wait(4*time.Second),
-		func() error { return one.process.Signal(syscall.SIGCONT) },
+		func() error { return one.Process().Signal(syscall.SIGCONT) },
 		wait(2*time.Second),
-		func() error { two.ending.Store(true); return two.process.Kill() },
+		two.Kill,
 		wait(time.Second),
-		two.start,
+		two.Start,
 		wait(3*time.Second),
-		one.stop,
+		one.Stop,
 		wait(500*time.Millisecond),
-		one.start,
+		one.Start,
 	)
 	three := s.newInstance(t, "three", 0, 0)
-	do(three.start, wait(2*time.Second), three.stop)
+	do(three.Start, wait(2*time.Second), three.Stop)
 	if err := <-produced; err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +76,7 @@ func TestAGroupCountsEveryRecordOnce(t *testing.T) {
 	same(t, r, want)
 	report(t, once(r, records))
 	// It depends on which it gets to first: a commit, or what the clock says of its session.
-	if said := one.output(); !strings.Contains(said, "the partition belongs to another member by now") && !strings.Contains(said, "was taken for dead") {
+	if said := one.Output(); !strings.Contains(said, "the partition belongs to another member by now") && !strings.Contains(said, "was taken for dead") {
 		t.Errorf("the member that was stopped was refused nothing, and has not noticed either")
 	}
 	t.Logf("%s, %d came again", r.scenarios(), r.repeats)

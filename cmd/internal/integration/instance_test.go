@@ -8,18 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"sluice/cmd/internal/integration/kafkatest"
-	"sluice/cmd/internal/integration/process"
+	"sluice/cmd/internal/integration/rig"
 )
 
 // setup is a pipeline as a test wants it; its fields become the keys of a
@@ -77,24 +73,17 @@ func starter() map[string]any {
 }
 
 // instance is one sluice with a folder of its own.
-type instance struct {
-	name    string
-	dir     string
-	process *process.Process
-	starts  int
-	// ending is set before the process is told to end, so that an end of its
-	// own making is told apart.
-	ending atomic.Bool
-}
+type instance struct{ *rig.Program }
 
 // newInstance writes an instance's configuration. share is its ordinal and the
 // count of instances that share the partitions; 0 of 0 reads all.
 func (s *setup) newInstance(t testing.TB, name string, ordinal, count int) *instance {
 	t.Helper()
-	in := &instance{name: name, dir: filepath.Join(t.TempDir(), name)}
-	if err := os.MkdirAll(in.dir, 0o700); err != nil {
+	p, err := rig.NewProgram(name, filepath.Join(t.TempDir(), name), parts.binary)
+	if err != nil {
 		t.Fatal(err)
 	}
+	in := &instance{p}
 	brokers := s.broker.Brokers()
 	source := map[string]any{
 		"type": "kafka", "brokers": brokers, "topics": []string{s.topic}, "group": s.group,
@@ -113,88 +102,15 @@ func (s *setup) newInstance(t testing.TB, name string, ordinal, count int) *inst
 		config["pipeline"] = s.pipeline
 	}
 	if s.durable {
-		state := map[string]any{"dir": in.state(), "interval": "200ms"}
+		state := map[string]any{"dir": in.State(), "interval": "200ms"}
 		maps.Copy(state, s.state)
 		config["state"] = state
 	}
-	text, err := yaml.Marshal(config)
-	if err != nil {
+	if err := in.Configure(config); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(in.config(), text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if in.process != nil {
-			_ = in.process.Kill() // it has ended, or ends now
-		}
-		if t.Failed() {
-			t.Logf("%s\n%s", in.name, in.tail(40))
-		}
-	})
+	rig.EndWith(t, p)
 	return in
-}
-
-func (in *instance) config() string { return filepath.Join(in.dir, "sluice.yaml") }
-func (in *instance) state() string  { return filepath.Join(in.dir, "state") }
-func (in *instance) log() string    { return filepath.Join(in.dir, "log") }
-
-// start runs sluice; its log goes to a file.
-func (in *instance) start() error {
-	log, err := os.OpenFile(in.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	in.starts++
-	fmt.Fprintf(log, "=== start %d\n", in.starts)
-	cmd := exec.Command(parts.binary, "run", "-c", in.config())
-	cmd.Stdout, cmd.Stderr = log, log
-	in.ending.Store(false)
-	in.process, err = process.Start(cmd)
-	return err
-}
-
-// stop ends it in good order.
-func (in *instance) stop() error {
-	in.ending.Store(true)
-	if err := in.process.Stop(); err != nil {
-		return fmt.Errorf("%s did not end well: %w\n%s", in.name, err, in.tail(20))
-	}
-	return nil
-}
-
-// ended returns an error when the instance has ended of its own accord.
-func (in *instance) ended() error {
-	select {
-	case <-in.process.Done():
-		if !in.ending.Load() {
-			return fmt.Errorf("%s ended by itself: %v\n%s", in.name, in.process.Wait(), in.tail(20))
-		}
-	default:
-	}
-	return nil
-}
-
-// output returns all that the instance logged.
-func (in *instance) output() string {
-	text, err := os.ReadFile(in.log())
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
-}
-
-// lastRun returns what the instance logged since it was started last.
-func (in *instance) lastRun() string {
-	all := in.output()
-	return all[max(0, strings.LastIndex(all, "=== start")):]
-}
-
-// tail returns the last lines of its log.
-func (in *instance) tail(n int) string {
-	lines := bytes.Split(bytes.TrimSpace([]byte(in.output())), []byte("\n"))
-	return string(bytes.Join(lines[max(0, len(lines)-n):], []byte("\n")))
 }
 
 // sluice runs another command of the binary and returns its standard output.
@@ -208,31 +124,14 @@ func sluice(ctx context.Context, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// poll calls done every 50 ms until it holds, fails, or ctx ends.
-func poll(ctx context.Context, what string, done func() (bool, error)) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, err := done()
-		if err != nil || ok {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
-		}
-	}
-}
-
 // loaded waits until an instance has taken up its state, if it has any: only
 // then can it be told to end in good order.
 func (s *setup) loaded(ctx context.Context, in *instance) error {
 	if !s.durable {
 		return nil
 	}
-	return poll(ctx, in.name+" to load its state", func() (bool, error) {
-		return strings.Contains(in.lastRun(), "the state is loaded"), in.ended()
+	return rig.Poll(ctx, in.Name+" to load its state", func() (bool, error) {
+		return strings.Contains(in.LastRun(), "the state is loaded"), in.Ended()
 	})
 }
 
@@ -249,9 +148,9 @@ func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {
 		return err
 	}
 	var at map[int32]int64
-	err = poll(ctx, "the group to commit all", func() (bool, error) {
+	err = rig.Poll(ctx, "the group to commit all", func() (bool, error) {
 		for _, in := range instances {
-			if err := in.ended(); err != nil {
+			if err := in.Ended(); err != nil {
 				return false, err
 			}
 		}
@@ -267,23 +166,13 @@ func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {
 	return nil
 }
 
-// pause waits, as those do who disturb others at times of their choosing.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // startAll makes and starts instances that share the partitions.
 func (s *setup) startAll(t testing.TB, n int) []*instance {
 	t.Helper()
 	var all []*instance
 	for i := range n {
 		in := s.newInstance(t, fmt.Sprintf("instance-%d", i), i, n)
-		if err := in.start(); err != nil {
+		if err := in.Start(); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, in)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/benchmarks/workload"
+	"sluice/cmd/internal/integration/rig"
 )
 
 // killing is how a run is disturbed.
@@ -27,7 +28,7 @@ func (k killing) length() time.Duration { return time.Duration(k.kills) * k.long
 
 // kills is how often the kill tests kill: enough for every change, and more in a soak.
 func kills() int {
-	if soak() {
+	if rig.Soak() {
 		return 200
 	}
 	return 20
@@ -62,14 +63,14 @@ func (k killing) disturb(ctx context.Context, instances []*instance) error {
 			return ctx.Err()
 		}
 		for _, in := range instances {
-			if err := in.ended(); err != nil {
+			if err := in.Ended(); err != nil {
 				return err
 			}
 		}
-		if err := victim.kill(); err != nil {
+		if err := victim.Kill(); err != nil {
 			return err
 		}
-		if err := victim.start(); err != nil {
+		if err := victim.Start(); err != nil {
 			return err
 		}
 	}
@@ -80,26 +81,26 @@ func (k killing) disturb(ctx context.Context, instances []*instance) error {
 // state of a run that nothing disturbed.
 func TestKill(t *testing.T) {
 	t.Run("A: keys in one partition each, scenarios grouped by them, two instances", func(t *testing.T) {
-		seed := seed(t)
+		seed := rig.Seed(t)
 		s := parts.broker.newSetup(t, 8, starter())
 		s.durable = true
 		equalsUninterrupted(t, s, 2, logs(seed, 2000*kills(), 8, byKey), killing{seed, kills(), 2 * time.Second})
 	})
 	t.Run("B: the whole hub on one partition", func(t *testing.T) {
-		seed := seed(t)
+		seed := rig.Seed(t)
 		s := parts.broker.newSetup(t, 1, wholeHub(t))
 		s.durable = true
 		equalsUninterrupted(t, s, 1, hubLogs(t, seed, 1500*kills(), 1, byKey), killing{seed, kills(), 4 * time.Second})
 	})
 	t.Run("C: the whole hub on partitions that are merged", func(t *testing.T) {
-		seed := seed(t)
+		seed := rig.Seed(t)
 		s := parts.broker.newSetup(t, 8, wholeHub(t))
 		s.durable = true
 		s.pipeline = map[string]any{"order": "merged", "idle_after": "1h"}
 		equalsUninterrupted(t, s, 1, hubLogs(t, seed, 1500*kills(), 8, spread), killing{seed, kills(), 4 * time.Second})
 	})
 	t.Run("D: keys spread over partitions, in order of arrival", func(t *testing.T) {
-		seed := seed(t)
+		seed := rig.Seed(t)
 		s := parts.broker.newSetup(t, 8, counting())
 		s.durable = true
 		records := counted(seed, 1000*kills(), 100, 8, true)
@@ -121,12 +122,6 @@ func equalsUninterrupted(t *testing.T, s *setup, instances int, records []record
 
 // spread deals lines out in turn, whatever their key.
 func spread(_ workload.Line, n, partitions int) int32 { return int32(n % partitions) }
-
-// kill ends it as kill -9 does.
-func (in *instance) kill() error {
-	in.ending.Store(true)
-	return in.process.Kill()
-}
 
 // size is how many records all states hold.
 func (r *result) size() int {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"sluice/cmd/internal/integration/rig"
 )
 
 // sessionTimeout is after how long the group does without a member it does not hear from.
@@ -32,7 +34,7 @@ func newGroup(t *testing.T, missing string) *setup {
 func TestKillGroup(t *testing.T) {
 	for _, missing := range []string{"wait", "fresh"} {
 		t.Run("E: state missing: "+missing, func(t *testing.T) {
-			seed := seed(t)
+			seed := rig.Seed(t)
 			s := newGroup(t, missing)
 			events := kills()
 			records := counted(seed, 1500*events, 100, 8, false)
@@ -65,7 +67,7 @@ func (s *setup) members(t *testing.T, n int) []*instance {
 	var all []*instance
 	for i := range n {
 		in := s.newInstance(t, fmt.Sprintf("member-%d", i), 0, 0)
-		if err := in.start(); err != nil {
+		if err := in.Start(); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, in)
@@ -79,7 +81,7 @@ func upheaval(ctx context.Context, seed uint64, events int, members []*instance)
 	rng := rand.New(rand.NewPCG(seed, 5))
 	away := make(map[*instance]bool)
 	for range events {
-		if err := pause(ctx, time.Duration(rng.Int64N(int64(2*time.Second)))); err != nil {
+		if err := rig.Pause(ctx, time.Duration(rng.Int64N(int64(2*time.Second)))); err != nil {
 			return err
 		}
 		m := members[rng.IntN(len(members))]
@@ -87,13 +89,13 @@ func upheaval(ctx context.Context, seed uint64, events int, members []*instance)
 		switch what := rng.IntN(3); {
 		case away[m]:
 			delete(away, m)
-			err = m.start()
+			err = m.Start()
 		case what == 0:
 			away[m] = true
-			err = m.stop()
+			err = m.Stop()
 		case what == 1:
 			away[m] = true
-			err = m.kill()
+			err = m.Kill()
 		default:
 			err = m.freeze(ctx, sessionTimeout+time.Duration(rng.Int64N(int64(time.Second))))
 		}
@@ -101,13 +103,13 @@ func upheaval(ctx context.Context, seed uint64, events int, members []*instance)
 			return err
 		}
 		for _, m := range members {
-			if err := m.ended(); err != nil {
+			if err := m.Ended(); err != nil {
 				return err
 			}
 		}
 	}
 	for m := range away {
-		if err := m.start(); err != nil {
+		if err := m.Start(); err != nil {
 			return err
 		}
 	}
@@ -116,13 +118,13 @@ func upheaval(ctx context.Context, seed uint64, events int, members []*instance)
 
 // freeze stops all of the process's threads for a while.
 func (in *instance) freeze(ctx context.Context, d time.Duration) error {
-	if err := in.process.Signal(syscall.SIGSTOP); err != nil {
+	if err := in.Process().Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	if err := pause(ctx, d); err != nil {
+	if err := rig.Pause(ctx, d); err != nil {
 		return err
 	}
-	return in.process.Signal(syscall.SIGCONT)
+	return in.Process().Signal(syscall.SIGCONT)
 }
 
 // TestAPartitionWithoutItsState shows what becomes of the partitions of a
@@ -141,12 +143,12 @@ func TestAPartitionWithoutItsState(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			s := newGroup(t, tc.missing)
-			records := counted(seed(t), 4000, 50, 8, false)
+			records := counted(rig.Seed(t), 4000, 50, 8, false)
 			half := len(records) / 2
 			members := s.members(t, 2)
 			// Both are members before there is anything to read, so that each gets a half.
-			if err := poll(ctx, "both to be members", func() (bool, error) {
-				return strings.Contains(members[0].output()+members[1].output(), "members=2"), nil
+			if err := rig.Poll(ctx, "both to be members", func() (bool, error) {
+				return strings.Contains(members[0].Output()+members[1].Output(), "members=2"), nil
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +159,7 @@ func TestAPartitionWithoutItsState(t *testing.T) {
 				t.Fatal(err)
 			}
 			gone, left := members[0], members[1]
-			if err := gone.stop(); err != nil {
+			if err := gone.Stop(); err != nil {
 				t.Fatal(err)
 			}
 			s.produce(ctx, t, records[half:], 0)
@@ -166,13 +168,13 @@ func TestAPartitionWithoutItsState(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := poll(ctx, "the member that is left to say what it does", func() (bool, error) {
-				return strings.Contains(left.output(), tc.says), left.ended()
+			if err := rig.Poll(ctx, "the member that is left to say what it does", func() (bool, error) {
+				return strings.Contains(left.Output(), tc.says), left.Ended()
 			}); err != nil {
 				t.Fatal(err)
 			}
 			if !tc.read {
-				if err := gone.start(); err != nil {
+				if err := gone.Start(); err != nil {
 					t.Fatal(err)
 				}
 				r := s.finish(ctx, t, members)

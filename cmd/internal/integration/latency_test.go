@@ -63,7 +63,7 @@ func latencies(b *testing.B, durable bool) []time.Duration {
 	if err := s.caughtUp(ctx, []*instance{in}); err != nil {
 		b.Fatal(err)
 	}
-	if err := in.stop(); err != nil {
+	if err := in.Stop(); err != nil {
 		b.Fatal(err)
 	}
 	return s.latencies(ctx, b)

@@ -7,15 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"sluice/cmd/internal/integration/kafkatest"
+	"sluice/cmd/internal/integration/rig"
 )
 
 // parts are the real things that all tests use. TestMain sets them once.
@@ -70,7 +69,7 @@ func TestMain(m *testing.M) {
 func withParts(run func() int) (code int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	if parts.root, err = filepath.Abs(filepath.FromSlash("../../..")); err != nil {
+	if parts.root, err = rig.Root(); err != nil {
 		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "sluice-integration-")
@@ -79,43 +78,12 @@ func withParts(run func() int) (code int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	parts.binary = filepath.Join(dir, "sluice")
-	build := exec.CommandContext(ctx, "go", "build", "-o", parts.binary, "./cmd/sluice")
-	build.Dir = parts.root
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("building sluice: %w\n%s", err, out)
+	if err := rig.Build(parts.binary); err != nil {
+		return 0, err
 	}
 	if parts.broker, err = startBroker(ctx, filepath.Join(dir, "kafka"), kafkatest.Options{}); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, parts.broker.close()) }()
 	return run(), nil
-}
-
-// soak tells that there are hours to spend.
-func soak() bool { return os.Getenv("SLUICE_SOAK") != "" }
-
-// seed returns the seed of a test's random choices: SLUICE_SEED, or the same
-// one every time; a soak draws a new one, since it is there to find new ones.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	s := uint64(1)
-	if text := os.Getenv("SLUICE_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("SLUICE_SEED: %v", err)
-		}
-		s = n
-	} else if soak() {
-		s = uint64(time.Now().UnixNano())
-	}
-	mode := ""
-	if soak() {
-		mode = "SLUICE_SOAK=1 "
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("to try it again: %sSLUICE_SEED=%d make integration PKG=./cmd/internal/integration RUN='^%s$'", mode, s, t.Name())
-		}
-	})
-	return s
 }

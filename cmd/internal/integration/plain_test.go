@@ -8,16 +8,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/cmd/internal/integration/rig"
 )
 
 // TestTwoRunsAreTheSame holds the harness itself to its word: without any
 // fault, two runs over one topic give the same alerts.
 func TestTwoRunsAreTheSame(t *testing.T) {
 	t.Run("starter rules, keys in one partition each", func(t *testing.T) {
-		twice(t, starter(), logs(seed(t), 20_000, 4, byKey), 4)
+		twice(t, starter(), logs(rig.Seed(t), 20_000, 4, byKey), 4)
 	})
 	t.Run("the whole hub on one partition", func(t *testing.T) {
-		twice(t, wholeHub(t), hubLogs(t, seed(t), 20_000, 1, byKey), 1)
+		twice(t, wholeHub(t), hubLogs(t, rig.Seed(t), 20_000, 1, byKey), 1)
 	})
 }
 
@@ -42,7 +44,7 @@ func twice(t *testing.T, rules map[string]any, records []record, partitions int)
 func TestCountedLines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	records := counted(seed(t), 5000, 40, 4, true)
+	records := counted(rig.Seed(t), 5000, 40, 4, true)
 	s := parts.broker.newSetup(t, 4, counting())
 	s.produce(ctx, t, records, 0)
 	r := s.uninterrupted(t, 1)

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/cmd/internal/integration/rig"
 )
 
 // commitsPast waits until the instance has taken up its state and the group
@@ -23,8 +25,8 @@ func (s *setup) commitsPast(ctx context.Context, in *instance, before map[int32]
 		return nil, err
 	}
 	var at map[int32]int64
-	err := poll(ctx, "the group to commit more", func() (bool, error) {
-		if err := in.ended(); err != nil {
+	err := rig.Poll(ctx, "the group to commit more", func() (bool, error) {
+		if err := in.Ended(); err != nil {
 			return false, err
 		}
 		var err error
@@ -36,21 +38,21 @@ func (s *setup) commitsPast(ctx context.Context, in *instance, before map[int32]
 
 // snapshot copies the state's folder while the process stands still.
 func (in *instance) snapshot(to string) error {
-	if err := in.process.Signal(syscall.SIGSTOP); err != nil {
+	if err := in.Process().Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	if err := os.CopyFS(to, os.DirFS(in.state())); err != nil {
-		return fmt.Errorf("copying the state of %s: %w", in.name, err)
+	if err := os.CopyFS(to, os.DirFS(in.State())); err != nil {
+		return fmt.Errorf("copying the state of %s: %w", in.Name, err)
 	}
-	return in.process.Signal(syscall.SIGCONT)
+	return in.Process().Signal(syscall.SIGCONT)
 }
 
 // restore puts a copy of the state in its place.
 func (in *instance) restore(from string) error {
-	if err := os.RemoveAll(in.state()); err != nil {
+	if err := os.RemoveAll(in.State()); err != nil {
 		return err
 	}
-	return os.CopyFS(in.state(), os.DirFS(from))
+	return os.CopyFS(in.State(), os.DirFS(from))
 }
 
 // olderState returns an instance that was killed after a copy of its state was
@@ -76,7 +78,7 @@ func olderState(ctx context.Context, t *testing.T, s *setup, records []record) (
 	if _, err := s.commitsPast(ctx, in, copied); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.kill(); err != nil {
+	if err := in.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if err := in.restore(older); err != nil {
@@ -102,8 +104,8 @@ func TestPowerLoss(t *testing.T) {
 	defer cancel()
 	s := parts.broker.newSetup(t, 4, starter())
 	s.durable = true
-	in, _, rest := olderState(ctx, t, s, logs(seed(t), 30_000, 4, byKey))
-	if err := in.start(); err != nil {
+	in, _, rest := olderState(ctx, t, s, logs(rig.Seed(t), 30_000, 4, byKey))
+	if err := in.Start(); err != nil {
 		t.Fatal(err)
 	}
 	s.produce(ctx, t, rest, 0)
@@ -117,7 +119,7 @@ func TestPowerLossAndRetention(t *testing.T) {
 	defer cancel()
 	s := parts.broker.newSetup(t, 4, starter())
 	s.durable = true
-	in, _, _ := olderState(ctx, t, s, logs(seed(t), 30_000, 4, byKey))
+	in, _, _ := olderState(ctx, t, s, logs(rig.Seed(t), 30_000, 4, byKey))
 	ends, err := s.broker.admin.Offsets(ctx, s.topic, s.partitions, -1)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +129,7 @@ func TestPowerLossAndRetention(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := in.start(); err != nil {
+	if err := in.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := in.refuses(ctx, "is gone", "sluice state"); err != nil {
@@ -138,17 +140,17 @@ func TestPowerLossAndRetention(t *testing.T) {
 // refuses waits for the process to end by itself, badly, and to say the words.
 func (in *instance) refuses(ctx context.Context, words ...string) error {
 	select {
-	case <-in.process.Done():
+	case <-in.Process().Done():
 	case <-ctx.Done():
-		return fmt.Errorf("%s runs on, and was to refuse: %w\n%s", in.name, ctx.Err(), in.tail(20))
+		return fmt.Errorf("%s runs on, and was to refuse: %w\n%s", in.Name, ctx.Err(), in.Tail(20))
 	}
-	if in.process.Wait() == nil {
-		return fmt.Errorf("%s ended well, and was to refuse\n%s", in.name, in.tail(20))
+	if in.Process().Wait() == nil {
+		return fmt.Errorf("%s ended well, and was to refuse\n%s", in.Name, in.Tail(20))
 	}
-	said := in.lastRun()
+	said := in.LastRun()
 	for _, w := range words {
 		if !strings.Contains(said, w) {
-			return fmt.Errorf("%s refuses without the words %q:\n%s", in.name, w, said)
+			return fmt.Errorf("%s refuses without the words %q:\n%s", in.Name, w, said)
 		}
 	}
 	return nil
@@ -158,10 +160,10 @@ func (in *instance) refuses(ctx context.Context, words ...string) error {
 // damaged is either not needed, so that nothing is missing in the end, or is
 // noticed: then a copy from before the damage goes on.
 func TestTornWrites(t *testing.T) {
-	seed := seed(t)
+	seed := rig.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 6))
 	rounds := 20
-	if soak() {
+	if rig.Soak() {
 		rounds = 200
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*20*time.Second+2*time.Minute)
@@ -177,7 +179,7 @@ func TestTornWrites(t *testing.T) {
 	if err := s.caughtUp(ctx, []*instance{in}); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(in.stop(), in.start()); err != nil {
+	if err := errors.Join(in.Stop(), in.Start()); err != nil {
 		t.Fatal(err)
 	}
 	recovered, refused := 0, 0
@@ -193,11 +195,11 @@ func TestTornWrites(t *testing.T) {
 			if err := in.refuses(ctx, "sluice state"); err != nil {
 				t.Fatalf("after %s: %v", damage, err)
 			}
-			t.Logf("%s is refused: %s", damage, strings.TrimSpace(in.tail(1)))
+			t.Logf("%s is refused: %s", damage, strings.TrimSpace(in.Tail(1)))
 			if err := in.restore(whole); err != nil {
 				t.Fatal(err)
 			}
-			if err := in.start(); err != nil {
+			if err := in.Start(); err != nil {
 				t.Fatal(err)
 			}
 			next, err = s.commitsPast(ctx, in, at)
@@ -212,20 +214,20 @@ func TestTornWrites(t *testing.T) {
 		if len(records) == 0 {
 			break
 		}
-		if err := in.kill(); err != nil {
+		if err := in.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.RemoveAll(whole); err != nil {
 			t.Fatal(err)
 		}
 		whole = filepath.Join(t.TempDir(), "whole")
-		if err := os.CopyFS(whole, os.DirFS(in.state())); err != nil {
+		if err := os.CopyFS(whole, os.DirFS(in.State())); err != nil {
 			t.Fatal(err)
 		}
 		if damage, err = in.damage(rng); err != nil {
 			t.Fatal(err)
 		}
-		if err := in.start(); err != nil {
+		if err := in.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -242,7 +244,7 @@ func (in *instance) damage(rng *rand.Rand) (string, error) {
 		at   time.Time
 	}
 	var files []file
-	err := filepath.WalkDir(in.state(), func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(in.State(), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

@@ -45,7 +45,7 @@ func (b *broker) alertsOf(ctx context.Context, topic string) (map[string]string,
 
 // export returns an instance's state, record by record.
 func (in *instance) export(ctx context.Context) (map[string]int, error) {
-	text, err := sluice(ctx, "state", "export", "--state", in.state())
+	text, err := sluice(ctx, "state", "export", "--state", in.State())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (in *instance) export(ctx context.Context) (map[string]int, error) {
 	for line := range bytes.Lines(text) {
 		var r map[string]any
 		if err := json.Unmarshal(line, &r); err != nil {
-			return nil, fmt.Errorf("the export of %s: %w in %s", in.name, err, line)
+			return nil, fmt.Errorf("the export of %s: %w in %s", in.Name, err, line)
 		}
 		records = append(records, r)
 	}
@@ -93,7 +93,7 @@ func rankUses(records []map[string]any) {
 // collect ends the instances in good order and gathers what they left.
 func (s *setup) collect(ctx context.Context, instances []*instance) (*result, error) {
 	for _, in := range instances {
-		if err := in.stop(); err != nil {
+		if err := in.Stop(); err != nil {
 			return nil, err
 		}
 	}
@@ -128,7 +128,7 @@ func (s *setup) uninterrupted(t testing.TB, instances int) *result {
 	var all []*instance
 	for i := range instances {
 		in := ref.newInstance(t, fmt.Sprintf("again-%d", i), i, instances)
-		if err := in.start(); err != nil {
+		if err := in.Start(); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, in)

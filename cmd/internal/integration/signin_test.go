@@ -28,6 +28,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"sluice/cmd/internal/integration/kafkatest"
+	"sluice/cmd/internal/integration/rig"
 	"sluice/pipeline"
 	"sluice/pipeline/kafkaconn"
 	sink "sluice/sinks/kafka"
@@ -175,7 +176,7 @@ func (b *broker) addUsers(ctx context.Context) error {
 			return err
 		}
 	}
-	return poll(ctx, "the user", func() (bool, error) {
+	return rig.Poll(ctx, "the user", func() (bool, error) {
 		res, err := kmsg.NewPtrDescribeUserSCRAMCredentialsRequest().RequestWith(ctx, client)
 		return err == nil && len(res.Results) == 1 && len(res.Results[0].CredentialInfos) == 2, err
 	})
