@@ -71,6 +71,9 @@ type Stats struct {
 	Errors, Reconnects uint64
 	// Gaps counts times when the input had dropped or overwritten records before they were read.
 	Gaps uint64
+	// Redelivered counts records that came once more, as far as the input says so: after a
+	// crash or a lost connection it cannot know what was taken. They may have been counted twice.
+	Redelivered uint64
 	// Drops counts what was refused or thrown away, by reason, such as
 	// "message too long" or "peer not allowed": a short plain phrase, from a fixed
 	// set of the kind's own. Nil when nothing was.
