@@ -8,14 +8,12 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/aws_msk_iam_v2"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"sluice/pipeline/awsconn"
 )
 
 // mechanism returns the configured way to sign in, nil when there is none.
@@ -102,22 +100,14 @@ func (m *mskIAM) load(ctx context.Context) (*aws_msk_iam_v2.Mechanism, error) {
 	if m.loaded != nil {
 		return m.loaded, nil
 	}
-	var options []func(*config.LoadOptions) error
-	if m.sasl.Region != "" {
-		options = append(options, config.WithRegion(m.sasl.Region))
-	}
-	if m.sasl.Profile != "" {
-		options = append(options, config.WithSharedConfigProfile(m.sasl.Profile))
-	}
-	c, err := config.LoadDefaultConfig(ctx, options...)
-	if err != nil {
-		return nil, fmt.Errorf("sasl: AWS's configuration cannot be loaded: %w", err)
-	}
-	if c.Region == "" {
+	settings := awsconn.Default()
+	settings.Region, settings.Profile, settings.AssumeRole.ARN = m.sasl.Region, m.sasl.Profile, m.sasl.Role
+	c, err := settings.Load(ctx)
+	switch {
+	case errors.Is(err, awsconn.ErrNoRegion):
 		return nil, errors.New("sasl: the region of the MSK cluster is unknown; set sasl.region or AWS_REGION")
-	}
-	if m.sasl.Role != "" {
-		c.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(c), m.sasl.Role))
+	case err != nil:
+		return nil, fmt.Errorf("sasl: %w", err)
 	}
 	m.loaded = aws_msk_iam_v2.NewMechanism(c)
 	return m.loaded, nil
