@@ -41,8 +41,10 @@ type Config struct {
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
 	// Partitions are read of every topic; all when empty.
 	Partitions []int32 `yaml:"partitions"`
-	// Share leaves partitions to other processes.
-	Share Share `yaml:"share"`
+	// Share leaves partitions to other processes: this one reads those whose
+	// number modulo the count is the ordinal, so that equal numbers of several
+	// topics stay together.
+	Share sources.Share `yaml:"share"`
 	// Group is the consumer group under which offsets are committed; none are without it.
 	Group string `yaml:"group"`
 	// Start is committed (the default with a group: where the group stands, or
@@ -129,7 +131,7 @@ func (c *Config) Validate() error {
 	if err := c.validateAssignment(); err != nil {
 		return err
 	}
-	return c.Share.validate()
+	return c.Share.Validate()
 }
 
 func (c *Config) validateAssignment() error {

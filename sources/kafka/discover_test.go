@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -108,38 +107,6 @@ func TestTopicsThatAreThereAreReadWhileAnotherIsMissing(t *testing.T) {
 	expect(t, newSource(t, c, func(c *Config) { c.Topics, c.MissingTopic = []string{"logs", "later"}, missingWait }), nil, "logs/0@0:a")
 }
 
-func TestTheOrdinalOfAHost(t *testing.T) {
-	for host, want := range map[string]Ordinal{"sluice-2": 2, "sluice-0.sluice.svc.cluster.local": 0, "a-b-17": 17} {
-		if got, err := ordinalOf(host); got != want || err != nil {
-			t.Errorf("%s: %d, %v", host, got, err)
-		}
-	}
-	for _, host := range []string{"sluice", "sluice2", "web.host-3", "a-99999999999"} {
-		if got, err := ordinalOf(host); err == nil || !strings.Contains(err.Error(), "ends with a number") {
-			t.Errorf("%s: %d, %v", host, got, err)
-		}
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		t.Skipf("the host has no name: %v", err)
-	}
-	want, wantErr := ordinalOf(host)
-	share := Share{AutoOrdinal, 1 << 30}
-	if err := share.resolve(); (err == nil) != (wantErr == nil) || err == nil && share.Ordinal != want {
-		t.Errorf("share %+v, %v", share, err)
-	}
-	for text, want := range map[string]Share{"{ordinal: auto, count: 3}": {AutoOrdinal, 3}, "{ordinal: 2, count: 3}": {2, 3}} {
-		node, err := component.Parse([]byte("brokers: [a]\ntopics: [b]\nshare: " + text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := Default()
-		if err := component.Decode(node, &c); err != nil || c.Share != want {
-			t.Errorf("%s: %+v, %v", text, c.Share, err)
-		}
-	}
-}
-
 func TestASourceSignsIn(t *testing.T) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "logs"), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "u", "p"))
 	if err != nil {
@@ -163,5 +130,18 @@ func TestASourceSignsIn(t *testing.T) {
 	_, err = read(t, newSource(t, c, signIn("wrong-secret")), nil, 1)
 	if err == nil || !strings.Contains(err.Error(), "sasl") || strings.Contains(fmt.Sprint(err), "wrong-secret") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestAShareIsRead(t *testing.T) {
+	for text, want := range map[string]sources.Share{"{ordinal: auto, count: 3}": {Ordinal: sources.AutoOrdinal, Count: 3}, "{ordinal: 2, count: 3}": {Ordinal: 2, Count: 3}} {
+		node, err := component.Parse([]byte("brokers: [a]\ntopics: [b]\nshare: " + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := Default()
+		if err := component.Decode(node, &c); err != nil || c.Share != want {
+			t.Errorf("%s: %+v, %v", text, c.Share, err)
+		}
 	}
 }

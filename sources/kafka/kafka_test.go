@@ -275,8 +275,8 @@ func TestProcessesShareThePartitions(t *testing.T) {
 	}{
 		{"all", nil, "[0 1 2 3 4]"},
 		{"a list", func(c *Config) { c.Partitions = []int32{3, 1, 9} }, "[1 3]"},
-		{"a share", func(c *Config) { c.Share = Share{1, 2} }, "[1 3]"},
-		{"a share of a list", func(c *Config) { c.Partitions = []int32{0, 1, 2}; c.Share = Share{0, 2} }, "[0 2]"},
+		{"a share", func(c *Config) { c.Share = sources.Share{Ordinal: 1, Count: 2} }, "[1 3]"},
+		{"a share of a list", func(c *Config) { c.Partitions = []int32{0, 1, 2}; c.Share = sources.Share{Ordinal: 0, Count: 2} }, "[0 2]"},
 	} {
 		s := newSource(t, c, tc.edit)
 		parts, _, err := s.lookUp(t.Context())

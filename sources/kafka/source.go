@@ -78,7 +78,7 @@ func (s *Source) Announce(tell func(partitions ...pipeline.Partition)) { s.annou
 // Emit, or with a sentence: a topic or an offset that is not there and that
 // the configuration gives no way around, or a refusal of the brokers.
 func (s *Source) Run(ctx context.Context, from sources.Positions, out sources.Emit) error {
-	if err := s.config.Share.resolve(); err != nil { // not before: a check may run on another host
+	if err := s.config.Share.Resolve(); err != nil {
 		return err
 	}
 	defer s.cluster.close()

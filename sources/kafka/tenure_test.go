@@ -303,7 +303,7 @@ func TestTheGroupsConfigurationIsChecked(t *testing.T) {
 	}{
 		{"an unknown assignment", func(c *Config) { c.Assignment = "sticky" }, "neither static nor group"},
 		{"no group", func(c *Config) { c.Group = "" }, "group needs a group"},
-		{"a share", func(c *Config) { c.Share = Share{0, 2} }, "leave out partitions and share"},
+		{"a share", func(c *Config) { c.Share = sources.Share{Ordinal: 0, Count: 2} }, "leave out partitions and share"},
 		{"partitions", func(c *Config) { c.Partitions = []int32{1} }, "leave out partitions and share"},
 		{"heartbeats too far apart", func(c *Config) { c.HeartbeatInterval = 20 * time.Second }, "three times heartbeat_interval"},
 		{"a rebalance shorter than a session", func(c *Config) { c.RebalanceTimeout = 30 * time.Second }, "from session_timeout to 1h"},

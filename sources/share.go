@@ -1,4 +1,4 @@
-package kafka
+package sources
 
 import (
 	"fmt"
@@ -9,11 +9,15 @@ import (
 	"sluice/pipeline/component"
 )
 
-// Share is one process's part of the partitions: those whose number modulo
-// Count is Ordinal, so that equal numbers of several topics stay together.
+// Share is one process's part of what a source reads, for kinds that are dealt
+// to several processes by their configurations. Each kind says what is dealt and how.
 type Share struct {
+	// Ordinal is this process's number among those that share, from 0; auto
+	// takes the number that the host's name ends with, as the pods of a
+	// StatefulSet have it: 2 for sluice-2.
 	Ordinal Ordinal `yaml:"ordinal"`
-	Count   int32   `yaml:"count"` // 0 is no sharing
+	// Count is how many processes share; 0 is no sharing.
+	Count int32 `yaml:"count"`
 }
 
 // Ordinal is a process's number among those that share, from 0, or AutoOrdinal.
@@ -37,18 +41,20 @@ func (o *Ordinal) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func (s Share) validate() error {
+// Validate checks the share. It blames the key share.
+func (s Share) Validate() error {
 	switch {
 	case s.Count < 0 || s.Count == 0 && s.Ordinal != 0:
-		return component.Invalid("share", "count is how many processes share the partitions: at least 1")
+		return component.Invalid("share", "count is how many processes share: at least 1")
 	case s.Count > 0 && s.Ordinal != AutoOrdinal && (s.Ordinal < 0 || int32(s.Ordinal) >= s.Count):
 		return component.Invalid("share", "the ordinal counts from 0 to one less than count")
 	}
 	return nil
 }
 
-// resolve finds the ordinal of AutoOrdinal.
-func (s *Share) resolve() error {
+// Resolve finds the ordinal of AutoOrdinal. Call it from Run, since a
+// configuration may be checked on another host.
+func (s *Share) Resolve() error {
 	if s.Count == 0 || s.Ordinal != AutoOrdinal {
 		return nil
 	}
@@ -59,7 +65,7 @@ func (s *Share) resolve() error {
 	if s.Ordinal, err = ordinalOf(host); err != nil {
 		return err
 	}
-	return s.validate()
+	return s.Validate()
 }
 
 var trailingNumber = regexp.MustCompile(`-([0-9]+)$`)
