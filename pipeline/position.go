@@ -15,6 +15,11 @@ type Partition struct {
 // String returns source/topic/id.
 func (p Partition) String() string { return fmt.Sprintf("%s/%s/%d", p.Source, p.Topic, p.ID) }
 
+// Compare orders partitions by source, topic and number.
+func (p Partition) Compare(q Partition) int {
+	return cmp.Or(cmp.Compare(p.Source, q.Source), cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.ID, q.ID))
+}
+
 // Position says where a line came from: a record of a partition, and the line within it.
 type Position struct {
 	Partition
@@ -28,9 +33,7 @@ func (p Position) String() string { return fmt.Sprintf("%s@%d.%d", p.Partition, 
 // Compare orders positions by partition, then by place in it.
 func (p Position) Compare(q Position) int {
 	return cmp.Or(
-		cmp.Compare(p.Source, q.Source),
-		cmp.Compare(p.Topic, q.Topic),
-		cmp.Compare(p.ID, q.ID),
+		p.Partition.Compare(q.Partition),
 		cmp.Compare(p.Offset, q.Offset),
 		cmp.Compare(p.Line, q.Line),
 	)

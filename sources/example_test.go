@@ -87,7 +87,7 @@ func TestEveryKindIsDocumentedByAnExampleThatWorks(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", k.Type, err)
 		}
-		s, err := sources.New(node, sources.Env{})
+		s, err := sources.New(node, sources.Env{Dir: t.TempDir()})
 		if err != nil {
 			t.Errorf("%s: %v", k.Type, err)
 			continue
