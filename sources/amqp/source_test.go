@@ -1,0 +1,357 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/pipeline"
+	"sluice/pipeline/component"
+	"sluice/sources"
+	"sluice/sources/intake"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *logBuffer) count(text string) int { return strings.Count(l.String(), text) }
+
+// reading is a source that runs, and what it emitted.
+type reading struct {
+	source *Source
+	log    *logBuffer
+	lines  chan line
+	cancel context.CancelFunc
+	done   chan error
+	ended  bool
+}
+
+type line struct {
+	text, queue, key string
+	headers          map[string]string
+}
+
+func config(broker string, change ...func(*Config)) Config {
+	c := Default()
+	c.Brokers, c.Queues = []component.Secret{component.Secret(broker)}, []string{"logs"}
+	c.BackoffMin, c.BackoffMax = time.Millisecond, 20*time.Millisecond
+	c.Intake, c.Ack = intake.Direct, intake.AckAccepted
+	for _, f := range change {
+		f(&c)
+	}
+	return c
+}
+
+// read starts a source with its state in dir, and stops it with the test.
+func read(t *testing.T, c Config, dir string) *reading {
+	t.Helper()
+	r := &reading{log: &logBuffer{}, lines: make(chan line, 100_000), done: make(chan error, 1)}
+	var err error
+	r.source, err = New("amqp", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.cancel = cancel
+	go func() { r.done <- r.source.Run(ctx, nil, r.emit) }()
+	t.Cleanup(func() {
+		r.stop(t)
+		if t.Failed() {
+			t.Log(r.log.String())
+		}
+	})
+	return r
+}
+
+func (r *reading) emit(_ context.Context, b *pipeline.RecordBatch) error {
+	for _, rec := range b.Records {
+		l := line{text: string(rec.Value), queue: b.Partition.Topic, key: string(rec.Key), headers: make(map[string]string)}
+		for _, h := range rec.Headers {
+			l.headers[h.Key] = string(h.Value)
+		}
+		r.lines <- l
+	}
+	if b.Release != nil {
+		b.Release()
+	}
+	return nil
+}
+
+func (r *reading) stop(t *testing.T) {
+	t.Helper()
+	if r.ended {
+		return
+	}
+	r.ended = true
+	r.cancel()
+	select {
+	case err := <-r.done:
+		if err != nil && err != context.Canceled {
+			t.Errorf("Run gave %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Run does not end")
+	}
+	if err := r.source.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (r *reading) next(t *testing.T) line {
+	t.Helper()
+	select {
+	case l := <-r.lines:
+		return l
+	case <-time.After(20 * time.Second):
+		t.Fatalf("no line came\n%s", r.log)
+		return line{}
+	}
+}
+
+func (r *reading) expect(t *testing.T, texts ...string) {
+	t.Helper()
+	for _, want := range texts {
+		if got := r.next(t); got.text != want {
+			t.Fatalf("got %q, want %q", got.text, want)
+		}
+	}
+}
+
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(20 * time.Second); !holds(); {
+		if time.Now().After(limit) {
+			t.Fatalf("waiting for %s", what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+func TestMessagesAreReadAndAcknowledged(t *testing.T) {
+	f := newFake(t)
+	r := read(t, config(f.url(), func(c *Config) { c.Prefetch, c.MaxPayloadBytes = 77, 5 }), t.TempDir())
+	s := f.session()
+	if s.queue != "logs" || s.prefetch != 77 {
+		t.Errorf("consumed %q with %d ahead", s.queue, s.prefetch)
+	}
+	headers := slices.Concat(short("type"), []byte("S"), long("nginx"), short("n"), []byte("l"), u64(7), short("b"), []byte{'t', 1}, short("list"), []byte("A"), u32(0))
+	tag := s.deliver(message{body: "one", id: "m1", headers: headers}, message{}, message{body: "toolong"}, message{body: "three", again: true})
+	f.wantAck(tag)
+	got := r.next(t)
+	want := map[string]string{"type": "nginx", "n": "7", "b": "true", "exchange": "ex", "routing_key": "key.x", "message_id": "m1"}
+	if got.text != "one" || got.queue != "logs" || got.key != "key.x" || fmt.Sprint(got.headers) != fmt.Sprint(want) {
+		t.Errorf("got %+v", got)
+	}
+	r.expect(t, "toolo", "three")
+	r.stop(t)
+	<-f.ended
+	if st := r.source.Stats(); st.Skipped != 1 || st.Cut != 1 || st.Redelivered != 1 || st.Drops != nil {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestAnOutageIsSaidOnce(t *testing.T) {
+	f := newFake(t)
+	r := read(t, config(f.url()), t.TempDir())
+	for i := range 5 {
+		s := f.session()
+		f.wantAck(s.deliver(message{body: fmt.Sprint(i)}))
+		r.expect(t, fmt.Sprint(i))
+		f.drop()
+	}
+	f.session()
+	until(t, "the last recovery", func() bool { return r.source.Stats().Reconnects == 5 })
+	if r.log.count("reading is interrupted") != 5 || r.log.count("reading goes on") != 5 || strings.Count(r.log.String(), "\n") != 11 {
+		t.Errorf("the log is\n%s", r.log)
+	}
+}
+
+func TestTroubleOfOneQueueLeavesTheOthers(t *testing.T) {
+	f := newFake(t)
+	f.missing["b"] = true
+	r := read(t, config(f.url(), func(c *Config) { c.Queues = []string{"a", "b"} }), t.TempDir())
+	a := f.session()
+	f.wantAck(a.deliver(message{body: "1"}))
+	until(t, "attempts", func() bool { return r.source.Stats().Errors > 3 })
+	f.wantAck(a.deliver(message{body: "2"}))
+	f.set(func() { f.missing["b"] = false })
+	b := f.session()
+	f.wantAck(b.deliver(message{body: "3"}))
+	r.expect(t, "1", "2", "3")
+	b.cancel()
+	b = f.session()
+	f.wantAck(b.deliver(message{body: "4"}))
+	r.expect(t, "4")
+	if r.log.count("is not there or not to be read") != 1 || r.log.count("was deleted, or its leader has changed") != 1 || r.log.count("reading goes on") != 2 {
+		t.Errorf("the log is\n%s", r.log)
+	}
+	if len(f.made) != 0 {
+		t.Errorf("made %v", f.made)
+	}
+}
+
+func TestQueuesAreMadeOnRequest(t *testing.T) {
+	f := newFake(t)
+	read(t, config(f.url(), func(c *Config) {
+		c.Create = Create{Type: "quorum", Bindings: []Binding{{Exchange: "amq.topic", RoutingKey: "logs.#"}}}
+	}), t.TempDir())
+	f.session()
+	want := []string{fmt.Sprintf("logs, durable true, %q", slices.Concat(short("x-queue-type"), []byte("S"), long("quorum"))), "logs from amq.topic by logs.#"}
+	f.set(func() {
+		if !slices.Equal(f.made, want) {
+			t.Errorf("made %v, want %v", f.made, want)
+		}
+	})
+}
+
+func TestTheRingForgetsTheOldest(t *testing.T) {
+	r, _ := restoreIDs("q", 3, nil)
+	marks := make(map[string]string)
+	for i := range 7 {
+		mark, value := r.add(fmt.Sprint(i))
+		marks[mark] = value
+	}
+	check := func(r *ids, want ...string) {
+		t.Helper()
+		var have []string
+		for i := range 10 {
+			if r.has(fmt.Sprint(i)) {
+				have = append(have, fmt.Sprint(i))
+			}
+		}
+		if !slices.Equal(have, want) {
+			t.Errorf("knows %v, want %v", have, want)
+		}
+	}
+	check(r, "4", "5", "6")
+	if len(marks) != 3 {
+		t.Errorf("%d marks", len(marks))
+	}
+	again, stale := restoreIDs("q", 3, marks)
+	check(again, "4", "5", "6")
+	again.add("7")
+	if check(again, "5", "6", "7"); len(stale) != 0 {
+		t.Errorf("stale are %v", stale)
+	}
+	again.add("7") // twice: the publisher does not keep its word
+	again.add("8")
+	check(again, "7", "8")
+	again.add("9")
+	again.add("9")
+	check(again, "8", "9")
+
+	other, stale := restoreIDs("other", 3, marks)
+	if check(other); len(stale) != 0 {
+		t.Errorf("stale are %v", stale)
+	}
+	smaller, stale := restoreIDs("q", 2, marks)
+	smaller.add("7")
+	if !smaller.has("5") || !smaller.has("6") || len(stale) == 0 {
+		t.Errorf("a smaller ring knows %v, stale %v", smaller.at, stale)
+	}
+}
+
+func TestSigningIn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(path, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		userinfo string
+		change   func(*Config)
+		want     string
+	}{
+		"nothing said":   {"", func(*Config) {}, "PLAIN |guest|guest"},
+		"in the address": {"me:hunter2%40@", func(*Config) {}, "PLAIN |me|hunter2@"},
+		"by keys":        {"", func(c *Config) { c.Username, c.Password = "me", "hunter2" }, "PLAIN |me|hunter2"},
+		"by a file":      {"", func(c *Config) { c.Username, c.PasswordFile = "me", path }, "PLAIN |me|hunter2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.refuse = true
+			r := read(t, config(strings.Replace(f.url(), "amqp://", "amqp://"+tc.userinfo, 1), tc.change), t.TempDir())
+			until(t, "refusals", func() bool { return r.source.Stats().Errors > 2 })
+			f.set(func() { f.refuse = false })
+			f.session()
+			f.set(func() {
+				if got := f.signedIn[len(f.signedIn)-1]; got != tc.want {
+					t.Errorf("signed in with %q, want %q", got, tc.want)
+				}
+			})
+			r.stop(t)
+			if r.log.count("refuses the username or the password") != 1 || strings.Contains(r.log.String(), "hunter2") {
+				t.Errorf("the log is\n%s", r.log)
+			}
+		})
+	}
+}
+
+func TestTheNextBrokerIsTried(t *testing.T) {
+	dead := newFake(t)
+	dead.stop()
+	f := newFake(t)
+	r := read(t, config("", func(c *Config) {
+		c.Brokers = []component.Secret{component.Secret(dead.url()), component.Secret(f.url())}
+	}), t.TempDir())
+	f.wantAck(f.session().deliver(message{body: "here"}))
+	r.expect(t, "here")
+}
+
+func TestConfigurationsThatAreNone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*Config)
+		says   string
+	}{
+		"no broker":                  {func(c *Config) { c.Brokers = nil }, "brokers: name at least one"},
+		"another scheme":             {func(c *Config) { c.Brokers = []component.Secret{"http://me:hunter2@x"} }, "begin with amqp://"},
+		"no URL":                     {func(c *Config) { c.Brokers = []component.Secret{"amqp://me:hunter2%@x"} }, "is no URL"},
+		"a query":                    {func(c *Config) { c.Brokers = []component.Secret{"amqp://x?password=hunter2"} }, "keys of their own"},
+		"two usernames":              {func(c *Config) { c.Brokers, c.Username, c.Password = []component.Secret{"amqp://a:b@x"}, "c", "d" }, "username"},
+		"external without a key":     {func(c *Config) { c.SASL = "external" }, "cert_file"},
+		"another mechanism":          {func(c *Config) { c.SASL = "scram" }, "neither plain nor external"},
+		"a username alone":           {func(c *Config) { c.Username = "me" }, "password"},
+		"no queue":                   {func(c *Config) { c.Queues = nil }, "queues"},
+		"a queue twice":              {func(c *Config) { c.Queues = []string{"a", "a"} }, "twice"},
+		"a stream":                   {func(c *Config) { c.Create.Type = "stream" }, "create.type"},
+		"bindings alone":             {func(c *Config) { c.Create.Bindings = []Binding{{Exchange: "x"}} }, "set create.type"},
+		"a binding to nothing":       {func(c *Config) { c.Create = Create{Type: "quorum", Bindings: []Binding{{}}} }, "needs an exchange"},
+		"a prefetch without bounds":  {func(c *Config) { c.Prefetch = 0 }, "prefetch"},
+		"a heartbeat of a half":      {func(c *Config) { c.Heartbeat = 1500 * time.Millisecond }, "heartbeat"},
+		"a certificate without keys": {func(c *Config) { c.TLS.CertFile = "x" }, "go together"},
+	} {
+		c := config("amqp://localhost", tc.change)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want an error that says %q", name, err, tc.says)
+		}
+	}
+	b, err := parseBroker("amqps://u:p@[::1]/a%2Fb")
+	if err != nil || b.address != "[::1]:5671" || b.vhost != "a/b" || b.username != "u" || b.password != "p" || b.name() != "amqps://[::1]:5671/a%2Fb" {
+		t.Errorf("%+v, %v", b, err)
+	}
+}
