@@ -11,6 +11,7 @@ import (
 	"sluice/sources"
 	_ "sluice/sources/file"
 	_ "sluice/sources/kafka"
+	_ "sluice/sources/syslog"
 )
 
 // counterConfig and counter are a whole source, as one file of a new folder would hold it.
