@@ -70,7 +70,6 @@ func (f *framer) pass(b []byte) (n int) {
 	if f.skip > 0 {
 		n = min(f.skip, len(b))
 		f.skip -= n
-		return n
 	}
 	if f.line {
 		n = bytes.IndexByte(b, '\n') + 1
@@ -79,7 +78,7 @@ func (f *framer) pass(b []byte) (n int) {
 		}
 		f.line = false
 	}
-	if f.scanned > 0 {
+	if f.scanned > 0 || f.skip > 0 {
 		return n
 	}
 	for n < len(b) && (b[n] == '\n' || b[n] == '\r' || b[n] == 0) {

@@ -36,8 +36,9 @@ func (p *plain) read(m *message, b []byte) bool {
 	m.pri, m.rest, _ = readPRI(b)
 	p.copy = mask(append(p.copy[:0], b...))
 	if len(m.rest) > 1 && isDigit(m.rest[0]) && m.pri >= 0 {
-		if msg, err := p.modern.Parse(p.copy); err == nil {
-			m.fromModern(b, msg.(*rfc5424.SyslogMessage))
+		got, err := p.modern.Parse(p.copy)
+		if msg, ok := got.(*rfc5424.SyslogMessage); ok && err == nil { // it may return neither a message nor an error
+			m.fromModern(b, msg)
 			return true
 		}
 	}
@@ -56,11 +57,12 @@ func (p *plain) read(m *message, b []byte) bool {
 			p.copy[at+i] = 'x'
 		}
 	}
-	msg, err := p.bsd.Parse(p.copy)
-	if err != nil {
+	got, err := p.bsd.Parse(p.copy)
+	msg, ok := got.(*rfc3164.SyslogMessage)
+	if err != nil || !ok {
 		return false
 	}
-	m.fromBSD(b, msg.(*rfc3164.SyslogMessage))
+	m.fromBSD(b, msg)
 	m.stamp = stamp
 	if m.host != nil {
 		m.host = host // the library mistakes where one with a bracket begins
