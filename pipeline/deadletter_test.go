@@ -111,3 +111,65 @@ func TestADeadLetterWaitsForNoOtherPartition(t *testing.T) {
 		t.Errorf("and then %+v", f)
 	}
 }
+
+// carryWorker passes on what a source could not read, as a worker of the engine does.
+type carryWorker struct{}
+
+func (carryWorker) Work(b *Batch, _ *Turn) { b.Dead = append(b.Dead, b.Records.Dead...) }
+
+// TestWhatASourceCannotReadGoesWithThePositionBehindIt cuts batches with dead
+// letters before, among and behind their records, some of them in one graph and the rest in another.
+func TestWhatASourceCannotReadGoesWithThePositionBehindIt(t *testing.T) {
+	letters := func(offsets ...int64) (out []DeadLetter) {
+		for _, o := range offsets {
+			out = append(out, DeadLetter{Kind: DeadUnreadable, Position: Position{Offset: o, Line: -1}})
+		}
+		return out
+	}
+	var got []string
+	released := 0
+	g, err := NewGraph(Options{
+		Workers: 2, Shards: 1, BatchRecords: 2, Poison: true,
+		NewWorker: func() Worker { return carryWorker{} },
+		NewShard:  func(int) Shard { return &toyShard{make(map[string]int32), 3} },
+		Alerter:   toyAlerter{},
+		Deliver: func(_ context.Context, out *Outcome) error {
+			text := ""
+			for _, d := range out.Dead {
+				text += fmt.Sprint(d.Position.Offset, " ")
+			}
+			got = append(got, fmt.Sprintf("%s< %d", text, out.Through[0].Next))
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 1)
+	go func() { errs <- g.Run(t.Context()) }()
+	whole := RecordBatch{
+		Records: []Record{{Offset: 10}, {Offset: 11}, {Offset: 12}, {Offset: 14}, {Offset: 15}},
+		Dead:    letters(8, 9, 13, 16), Next: 20, Release: func() { released++ },
+	}
+	rest := whole
+	rest.Rest(0)
+	if len(rest.Dead) != 4 {
+		t.Errorf("nothing was taken, and %d letters are left", len(rest.Dead))
+	}
+	rest.Rest(4)
+	if len(rest.Dead) != 1 || rest.Dead[0].Position.Offset != 16 || len(rest.Records) != 1 {
+		t.Errorf("four records were taken, and left are %+v", rest)
+	}
+	for _, rb := range []*RecordBatch{&whole, {Dead: letters(20), Next: 30, Release: func() { released++ }}, {Next: 40, Release: func() { released++ }}} {
+		if err := g.Emit(t.Context(), rb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Close()
+	if err := <-errs; err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"8 9 < 12", "13 < 15", "16 < 20", "20 < 30"}; !slices.Equal(got, want) || released != 3 {
+		t.Errorf("got %q, released %d times\nwant %q", got, released, want)
+	}
+}

@@ -302,7 +302,7 @@ func (g *Graph) Emit(ctx context.Context, rb *RecordBatch) error {
 // ErrRefused the graph makes way for another, which is to get the rest once
 // this one is through with what it took.
 func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err error) {
-	if len(rb.Records) == 0 {
+	if len(rb.Records) == 0 && len(rb.Dead) == 0 {
 		err := g.noteNext(ctx, rb)
 		if rb.Release != nil && !errors.Is(err, ErrRefused) { // the next graph gets it again
 			rb.Release()
@@ -310,18 +310,41 @@ func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err e
 		return 0, err
 	}
 	n, whole := g.opts.BatchRecords, *rb // once its last part is emitted, rb may be released and used again
-	share := &shared{left: (len(whole.Records) + n - 1) / n, release: whole.Release}
-	for start := 0; start < len(whole.Records); start += n {
+	share := &shared{left: max(1, (len(whole.Records)+n-1)/n), release: whole.Release}
+	for start := 0; start == 0 || start < len(whole.Records); start += n {
 		part, end := whole, min(start+n, len(whole.Records))
 		part.Records = whole.Records[start:end]
 		if end < len(whole.Records) {
 			part.Next = whole.Records[end].Offset
 		}
+		part.Dead, whole.Dead = whole.deadBefore(end)
 		if err := g.emit(ctx, &part, share); err != nil {
 			return start, err
 		}
 	}
 	return len(whole.Records), nil
+}
+
+// Rest drops the records that EmitSome has taken, and the dead letters that
+// went with them, before what is left is given to another graph.
+func (rb *RecordBatch) Rest(taken int) {
+	if taken > 0 {
+		_, rb.Dead = rb.deadBefore(taken)
+		rb.Records = rb.Records[taken:]
+	}
+}
+
+// deadBefore parts the dead letters that stood before a record from the
+// others: no position may pass a letter that is not on its way.
+func (rb *RecordBatch) deadBefore(record int) (before, others []DeadLetter) {
+	if record >= len(rb.Records) {
+		return rb.Dead, nil
+	}
+	n := 0
+	for n < len(rb.Dead) && rb.Dead[n].Position.Offset < rb.Records[record].Offset {
+		n++
+	}
+	return rb.Dead[:n], rb.Dead[n:]
 }
 
 // noteNext takes a batch without records that says where its partition stands:
@@ -374,7 +397,7 @@ func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error 
 	f := g.newFlight()
 	f.Seq = g.seq
 	f.Records, f.share = rb, share
-	if f.next = rb.Next; f.next == 0 {
+	if f.next = rb.Next; f.next == 0 && len(rb.Records) > 0 {
 		f.next = rb.Records[len(rb.Records)-1].Offset + 1
 	}
 	f.prev = g.tickets[rb.Partition]

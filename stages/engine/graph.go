@@ -40,6 +40,8 @@ type GraphOptions struct {
 // DeadOptions say what is kept of records and lines that come to nothing.
 type DeadOptions struct {
 	Undecodable, Unparsed bool
+	// Unreadable are those that sources give out, of what they could not read.
+	Unreadable bool
 	// Bytes bounds one of them.
 	Bytes int
 }

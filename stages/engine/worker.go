@@ -109,6 +109,12 @@ func (w *worker) reader(source string) *decode.Reader {
 func (w *worker) Work(b *pipeline.Batch, turn *pipeline.Turn) {
 	w.batch, w.turn, w.waited, w.clock = b, turn, false, time.Time{}
 	w.context.Stash = nil
+	if w.dead.Unreadable {
+		for _, d := range b.Records.Dead {
+			d.Value = d.Value[:min(len(d.Value), w.dead.Bytes)]
+			b.Dead = append(b.Dead, d)
+		}
+	}
 	r := w.reader(b.Records.Partition.Source)
 	r.Batch(b.Records)
 	line := int32(0)

@@ -49,7 +49,7 @@ func (d *DeadLettersConfig) options() engine.DeadOptions {
 	if d.kind == "" {
 		return engine.DeadOptions{}
 	}
-	return engine.DeadOptions{Undecodable: d.Undecodable, Unparsed: d.Unparsed, Bytes: int(d.MaxRecordBytes)}
+	return engine.DeadOptions{Undecodable: d.Undecodable, Unparsed: d.Unparsed, Unreadable: true, Bytes: int(d.MaxRecordBytes)}
 }
 
 // readDeadLetters reads the mapping dead_letters; without one there are none.

@@ -129,6 +129,6 @@ func (in *intake) emit(ctx context.Context, b *pipeline.RecordBatch) error {
 		if !errors.Is(err, pipeline.ErrRefused) {
 			return err
 		}
-		rest.Records = rest.Records[taken:]
+		rest.Rest(taken)
 	}
 }
