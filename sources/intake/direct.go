@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -66,8 +67,12 @@ func (d *direct) run(ctx context.Context, from sources.Positions, out sources.Em
 	if err != nil {
 		return err
 	}
-	err = receive(ctx)
-	return d.door.close(ctx, err)
+	if left, err := filepath.Glob(filepath.Join(d.in.dir(), "*.journal")); err == nil && len(left) > 0 {
+		d.in.env.Log.Warn("there is a journal of before, and records in it that were not counted yet stay there; "+
+			"run with intake: journal until it is empty", "folder", d.in.dir())
+	}
+	d.door.close(receive(ctx))
+	return d.door.end()
 }
 
 func (d *direct) lane(e *Entry) *lane {
@@ -116,10 +121,9 @@ func (d *direct) put(ctx context.Context, e *Entry, acked func(error)) error {
 	l.waiting = append(l.waiting, w)
 	l.mu.Unlock()
 	err = d.emit(ctx, l, e)
+	d.door.fail(ctx, err)
 	if err == nil {
 		d.in.mark(e.Marks)
-	} else {
-		d.door.fail(ctx, err)
 	}
 	switch {
 	case err != nil:
@@ -200,15 +204,13 @@ func (d *direct) commit(next sources.Positions) error {
 	return nil
 }
 
-func (d *direct) partitions() []sources.PartitionStats {
+func (d *direct) fill(s *sources.Stats) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := make([]sources.PartitionStats, 0, len(d.lanes))
 	for _, l := range d.lanes {
-		out = append(out, sources.PartitionStats{Partition: l.part, Next: l.last.Load(), HighWatermark: l.end.Load()})
+		s.Partitions = append(s.Partitions, sources.PartitionStats{Partition: l.part, Next: l.last.Load(), HighWatermark: l.end.Load()})
 	}
-	sortPartitions(out)
-	return out
+	sortPartitions(s.Partitions)
 }
 
 func (d *direct) close() error {

@@ -10,14 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"sluice/pipeline"
 	"sluice/sources"
 	"sluice/sources/intake"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // sink collects "topic/id@offset:value" of what is emitted, and releases it.
 type sink struct {

@@ -65,25 +65,25 @@ func (d *door) leave() {
 	}
 }
 
-// fail ends the run because of an error, unless it is that of the call's own context.
+// fail ends the run because of an error, unless that is of the call's own
+// context or the run is ending already.
 func (d *door) fail(ctx context.Context, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if ctx.Err() != nil && d.ctx.Err() == nil {
+	if err == nil || d.ctx.Err() != nil || ctx.Err() != nil {
 		return
 	}
-	if d.failed == nil {
-		d.failed = err
-	}
+	d.failed = err
 	d.cancel()
 }
 
-// close ends the run: nobody comes in any more, and those inside are waited
-// for. It returns the run's error; received is receive's.
-func (d *door) close(ctx context.Context, received error) error {
+// close lets nobody in any more once receive has ended, with received, and
+// waits for those inside. An error ends the run.
+func (d *door) close(received error) {
 	d.mu.Lock()
 	d.shut = true
-	if received != nil {
+	if received != nil && d.ctx.Err() == nil {
+		d.failed = received
 		d.cancel()
 	}
 	if d.inside == 0 {
@@ -91,17 +91,18 @@ func (d *door) close(ctx context.Context, received error) error {
 	}
 	d.mu.Unlock()
 	<-d.empty
-	ended := ctx.Err() // before it is ended here
-	d.cancel()
+}
+
+// end ends the run, and returns its error.
+func (d *door) end() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.failed != nil:
+	err := d.ctx.Err()
+	d.cancel()
+	if d.failed != nil {
 		return d.failed
-	case received != nil:
-		return received
 	}
-	return ended
+	return err
 }
 
 func sortPartitions(parts []sources.PartitionStats) {

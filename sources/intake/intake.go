@@ -66,7 +66,7 @@ type way interface {
 	put(ctx context.Context, e *Entry, acked func(error)) error
 	full() bool
 	commit(next sources.Positions) error
-	partitions() []sources.PartitionStats
+	fill(s *sources.Stats)
 	close() error
 }
 
@@ -79,25 +79,24 @@ func New(name, module string, c Config, env sources.Env) (*Intake, error) {
 	env = env.Complete()
 	env.Log = env.Log.With("source", name)
 	in := &Intake{name: name, module: module, config: c, env: env, marks: make(map[string]string)}
-	in.way = newDirect(in)
-	if c.Intake == Journal {
-		if _, err := in.dir(); err != nil {
-			return nil, err
-		}
+	switch {
+	case c.Intake == Direct:
+		in.way = newDirect(in)
+	case in.dir() == "":
+		return nil, component.Invalid("journal.dir", "no state is kept, so there is no place for the journal of source %s: "+
+			"set state.dir, or journal.dir for this source, or intake: direct to do without a journal", in.name)
+	default:
+		in.way = newJournaled(in)
 	}
 	return in, nil
 }
 
-// dir returns the folder of the journal.
-func (in *Intake) dir() (string, error) {
-	switch {
-	case in.config.Journal.Dir != "":
-		return in.config.Journal.Dir, nil
-	case in.env.Dir != "":
-		return filepath.Join(in.env.Dir, url.PathEscape(in.name), "journal"), nil
+// dir returns the folder of the journal, "" when there is no place for one.
+func (in *Intake) dir() string {
+	if in.config.Journal.Dir != "" || in.env.Dir == "" {
+		return in.config.Journal.Dir
 	}
-	return "", component.Invalid("journal.dir", "no state is kept, so there is no place for the journal of source %s: "+
-		"set state.dir, or journal.dir for this source, or intake: direct to do without a journal", in.name)
+	return filepath.Join(in.env.Dir, url.PathEscape(in.name), "journal")
 }
 
 // Announce is for a source of one stream, which implements sources.Announcer
@@ -186,10 +185,10 @@ func (in *Intake) mark(marks map[string]string) {
 // durable, so it is acknowledged, or leaves the journal.
 func (in *Intake) Commit(_ context.Context, next sources.Positions) error { return in.way.commit(next) }
 
-// Fill puts what the intake knows into a snapshot: records, bytes, partitions.
+// Fill puts what the intake knows into a snapshot: records, bytes, partitions; and it adds its errors and gaps.
 func (in *Intake) Fill(s *sources.Stats) {
 	s.Records, s.Bytes = in.records.Load(), in.bytes.Load()
-	s.Partitions = in.way.partitions()
+	in.way.fill(s)
 }
 
 // Close fails what still waits for an acknowledgement, and frees the journal.
