@@ -9,8 +9,10 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sources"
+	_ "sluice/sources/cloudwatch"
 	_ "sluice/sources/file"
 	_ "sluice/sources/kafka"
+	_ "sluice/sources/kinesis"
 	_ "sluice/sources/syslog"
 )
 

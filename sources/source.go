@@ -80,7 +80,10 @@ type Stats struct {
 	Drops map[string]uint64
 	// Connections is how many peers are connected at the moment, where the source listens.
 	Connections int64
-	Partitions  []PartitionStats // sorted by partition
+	// Behind is how long ago the oldest record arrived at the input that is not
+	// read yet, where the input says so; 0 when all is read or nobody knows.
+	Behind     time.Duration
+	Partitions []PartitionStats // sorted by partition
 }
 
 // PartitionStats is how far a source has read one partition.

@@ -20,6 +20,8 @@ type Status struct {
 	Buckets                                         int64
 	// Lag is what the sources have yet to read, of those that can say.
 	Lag int64
+	// Behind is how long the oldest record has waited to be read, of the sources that can say.
+	Behind time.Duration
 	// Waiting is how many alerts wait in the outbox, counted once a sink.
 	Waiting int
 	// Dead counts what went to the dead letters, by kind and reason.
@@ -50,9 +52,11 @@ func (p *Pipeline) Status() Status {
 	s.Buckets, s.IdleSteps = p.gauges.Buckets.Load(), p.stats.idleSteps.Load()
 	s.State = p.stateStatus()
 	for _, src := range p.sources {
-		for _, part := range src.Stats().Partitions {
+		stats := src.Stats()
+		for _, part := range stats.Partitions {
 			s.Lag += max(0, part.Lag())
 		}
+		s.Behind = max(s.Behind, stats.Behind)
 	}
 	return s
 }
@@ -67,6 +71,9 @@ func (s Status) line(before Status, over time.Duration) string {
 	fmt.Fprintf(&b, "%s lines/s · lag %s · %s lines, %s unparsed · %s buckets · %s alerts",
 		short(rate), short(float64(s.Lag)), short(float64(s.Lines)), short(float64(s.Unparsed)),
 		short(float64(s.Buckets)), short(float64(s.Alerts)))
+	if s.Behind >= time.Second {
+		fmt.Fprintf(&b, " · %v behind", s.Behind.Truncate(time.Second))
+	}
 	if s.Waiting > 0 {
 		fmt.Fprintf(&b, " · %s wait for sinks", short(float64(s.Waiting)))
 	}

@@ -3,7 +3,8 @@
 // needs Python 3 with pip, which fetches moto once into the user's cache folder.
 //
 // [Need] finds moto, or skips the test aloud, [Moto.Start] starts a [Server]
-// that ends with the test, and [NewProxy] stands between it and sluice, so that
+// that ends with the test, with corrections where moto differs too much from
+// AWS (serve.py), and [NewProxy] stands between it and sluice, so that
 // a test can take AWS away: moto itself forgets everything when it ends.
 //
 //	server := mototest.Need(t).Start(t)

@@ -2,6 +2,7 @@ package mototest
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"maps"
 	"net/http"
@@ -15,6 +16,11 @@ import (
 
 	"sluice/cmd/internal/integration/rig"
 )
+
+// serve runs moto with corrections of its own: see there.
+//
+//go:embed serve.py
+var serve string
 
 // What sluice and the tests call themselves; moto takes any key.
 const (
@@ -40,7 +46,7 @@ func (m *Moto) Start(t testing.TB) *Server {
 	s := &Server{Address: "127.0.0.1:" + strconv.Itoa(port), http: client}
 	t.Cleanup(client.CloseIdleConnections)
 	s.Part = rig.Run(t, func() *exec.Cmd {
-		cmd := exec.Command(m.python, "-m", "moto.server", "-H", "127.0.0.1", "-p", strconv.Itoa(port))
+		cmd := exec.Command(m.python, "-c", serve, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "PYTHONPATH="+m.lib, "PYTHONDONTWRITEBYTECODE=", "TMPDIR="+dir)
 		return cmd
