@@ -433,9 +433,9 @@ func TestChunksAreReadAsTheyAreWritten(t *testing.T) {
 
 func TestEventsWithoutAnIDAreToldApartByWhatTheyAre(t *testing.T) {
 	a := types.FilteredLogEvent{LogStreamName: aws.String("s"), Message: aws.String("a"), Timestamp: aws.Int64(1)}
-	b := a
-	b.Timestamp = aws.Int64(2)
-	if idOf(&a) != idOf(&a) || idOf(&a) == idOf(&b) {
+	same, other := a, a
+	same.Message, other.Timestamp = aws.String("a"), aws.Int64(2)
+	if idOf(&a) != idOf(&same) || idOf(&a) == idOf(&other) {
 		t.Error("one is taken for the other")
 	}
 }
