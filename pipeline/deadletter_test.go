@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -171,5 +172,59 @@ func TestWhatASourceCannotReadGoesWithThePositionBehindIt(t *testing.T) {
 	}
 	if want := []string{"8 9 < 12", "13 < 15", "16 < 20", "20 < 30"}; !slices.Equal(got, want) || released != 3 {
 		t.Errorf("got %q, released %d times\nwant %q", got, released, want)
+	}
+}
+
+// TestDeadLettersAloneWaitForNoOtherPartition merges lines: what a source could
+// not read comes out although another partition holds up the lines, with nothing
+// said of a position that is not known.
+func TestDeadLettersAloneWaitForNoOtherPartition(t *testing.T) {
+	g, err := NewGraph(Options{Workers: 1, Shards: 1, Merge: &MergeOptions{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := g.merger
+	a, b := Partition{Topic: "a"}, Partition{Topic: "b"}
+	m.lane(a)
+	m.lane(b)
+	f := g.newFlight()
+	f.Records, f.ticket, f.share = &RecordBatch{Partition: a}, &ticket{clock: time.Unix(5, 0)}, &shared{left: 1}
+	f.Dead = []DeadLetter{{Reason: "no object"}}
+	m.budget(a) <- struct{}{}
+	m.add(f)
+	if f := m.next(g); f == nil || len(f.Dead) != 1 || len(f.through) != 0 {
+		t.Fatalf("next = %+v", f)
+	}
+	f = g.newFlight()
+	f.Records, f.ticket, f.share, f.next = &RecordBatch{Partition: a}, &ticket{clock: time.Unix(5, 0)}, &shared{left: 1}, 7
+	f.Dead = []DeadLetter{{Reason: "no object"}}
+	m.budget(a) <- struct{}{}
+	m.add(f)
+	if f := m.next(g); f == nil || len(f.Dead) != 1 || len(f.through) != 1 || f.through[0].Next != 7 {
+		t.Fatalf("next = %+v", f)
+	}
+}
+
+// TestABatchThatIsNotTakenIsReleased fails Emit at the first part of a batch.
+func TestABatchThatIsNotTakenIsReleased(t *testing.T) {
+	g, err := NewGraph(Options{Workers: 1, Shards: 1, BatchRecords: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	g.emitTurn <- struct{}{} // somebody else emits
+	for _, rb := range []RecordBatch{{Records: make([]Record, 5)}, {Dead: make([]DeadLetter, 1)}, {Next: 7}} {
+		released := 0
+		rb.Release = func() { released++ }
+		if err := g.Emit(gone, &rb); err == nil || released != 1 {
+			t.Errorf("%d records: error %v, released %d times", len(rb.Records), err, released)
+		}
+	}
+	g.endTurn()
+	g.Refuse()
+	rb := RecordBatch{Records: make([]Record, 5), Release: func() { t.Error("released, though the next graph gets it") }}
+	if err := g.Emit(t.Context(), &rb); !errors.Is(err, ErrRefused) {
+		t.Errorf("error %v", err)
 	}
 }

@@ -218,9 +218,12 @@ type shared struct {
 	release func()
 }
 
-func (s *shared) done() {
+func (s *shared) done() { s.give(1) }
+
+// give says that some parts are through, or will never be taken.
+func (s *shared) give(parts int) {
 	s.mu.Lock()
-	s.left--
+	s.left -= parts
 	last := s.left == 0
 	s.mu.Unlock()
 	if last && s.release != nil {
@@ -319,6 +322,9 @@ func (g *Graph) EmitSome(ctx context.Context, rb *RecordBatch) (taken int, err e
 		}
 		part.Dead, whole.Dead = whole.deadBefore(end)
 		if err := g.emit(ctx, &part, share); err != nil {
+			if !errors.Is(err, ErrRefused) { // the next graph gets the rest, with its Release
+				share.give((max(1, len(whole.Records)-start) + n - 1) / n)
+			}
 			return start, err
 		}
 	}
@@ -397,8 +403,12 @@ func (g *Graph) emit(ctx context.Context, rb *RecordBatch, share *shared) error 
 	f := g.newFlight()
 	f.Seq = g.seq
 	f.Records, f.share = rb, share
-	if f.next = rb.Next; f.next == 0 && len(rb.Records) > 0 {
+	switch f.next = rb.Next; {
+	case f.next != 0:
+	case len(rb.Records) > 0:
 		f.next = rb.Records[len(rb.Records)-1].Offset + 1
+	default: // dead letters alone, which say nothing of where the partition stands
+		f.next = g.next[rb.Partition]
 	}
 	f.prev = g.tickets[rb.Partition]
 	f.ticket = &ticket{sequenced: make(chan struct{})}

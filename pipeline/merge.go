@@ -307,7 +307,7 @@ func (m *merger) attach(f *flight) {
 	f.Dead, m.dead = m.dead, nil
 	for _, done := range m.finished {
 		f.Stats.Add(&done.Stats)
-		if done.share != nil {
+		if done.share != nil && done.next > 0 {
 			f.through = append(f.through, Through{done.Records.Partition, done.next})
 		}
 	}

@@ -74,7 +74,9 @@ func (g *Graph) sequence(ctx context.Context, f *flight) error {
 		return g.dispatchMerged(ctx)
 	}
 	f.clock = f.ticket.clock
-	f.through = append(f.through, Through{f.Records.Partition, f.next})
+	if f.next > 0 { // else it holds dead letters alone, and does not say where they stood
+		f.through = append(f.through, Through{f.Records.Partition, f.next})
+	}
 	f.deal(g.opts.Shards)
 	return g.dispatch(ctx, f)
 }

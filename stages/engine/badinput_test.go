@@ -202,3 +202,50 @@ func TestALineThatNobodyUnderstandsMovesNoClock(t *testing.T) {
 		t.Errorf("the clock stands at %v, a line's time of receipt", got.clock)
 	}
 }
+
+// TestWhatASourceCannotReadIsCountedAndKept gives batches with dead letters,
+// with records and without, to graphs that keep them and that do not.
+func TestWhatASourceCannotReadIsCountedAndKept(t *testing.T) {
+	eng := starter(t, "sluice/linux")
+	part := pipeline.Partition{Source: "s3", Topic: "logs"}
+	for _, keep := range []bool{true, false} {
+		var stats pipeline.BatchStats
+		var dead []pipeline.DeadLetter
+		next := int64(0)
+		g, err := eng.Graph(engine.GraphOptions{
+			Workers: 1, Shards: 1, Poison: true, Dead: engine.DeadOptions{Unreadable: keep, Bytes: 4},
+			Deliver: func(_ context.Context, o *pipeline.Outcome) error {
+				stats.Add(&o.Stats)
+				dead = append(dead, o.Dead...)
+				next = o.Through[0].Next
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eg, ctx := errgroup.WithContext(t.Context())
+		eg.Go(func() error { return g.Run(ctx) })
+		eg.Go(func() error {
+			defer g.Close()
+			letter := func(offset int64) []pipeline.DeadLetter {
+				return []pipeline.DeadLetter{{Kind: pipeline.DeadUnreadable, Reason: "gzip", Value: []byte("an object"), Position: pipeline.Position{Offset: offset, Line: -1}}}
+			}
+			if err := g.Emit(ctx, &pipeline.RecordBatch{Partition: part, Dead: letter(1), Next: 2}); err != nil {
+				return err
+			}
+			return g.Emit(ctx, &pipeline.RecordBatch{
+				Partition: part, Dead: letter(2), Records: []pipeline.Record{{Value: []byte("x"), Offset: 3, Time: time.Unix(1e9, 0)}},
+			})
+		})
+		if err := eg.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if stats.Errors["unreadable"] != 2 || next != 4 {
+			t.Errorf("counted %v, next %d", stats.Errors, next)
+		}
+		if !keep && len(dead) > 0 || keep && (len(dead) != 2 || string(dead[0].Value) != "an o" || dead[1].Position.Partition != part) {
+			t.Errorf("keep %v: dead letters %+v", keep, dead)
+		}
+	}
+}

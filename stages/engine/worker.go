@@ -109,8 +109,10 @@ func (w *worker) reader(source string) *decode.Reader {
 func (w *worker) Work(b *pipeline.Batch, turn *pipeline.Turn) {
 	w.batch, w.turn, w.waited, w.clock = b, turn, false, time.Time{}
 	w.context.Stash = nil
-	if w.dead.Unreadable {
-		for _, d := range b.Records.Dead {
+	for _, d := range b.Records.Dead {
+		b.Stats.CountError(string(pipeline.DeadUnreadable))
+		if w.dead.Unreadable {
+			d.Position.Partition = b.Records.Partition
 			d.Value = d.Value[:min(len(d.Value), w.dead.Bytes)]
 			b.Dead = append(b.Dead, d)
 		}

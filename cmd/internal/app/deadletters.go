@@ -19,6 +19,8 @@ type DeadLettersConfig struct {
 	// Undecodable records are kept, and lines that no parser takes if Unparsed.
 	Undecodable bool `yaml:"undecodable"`
 	Unparsed    bool `yaml:"unparsed"`
+	// Unreadable things, such as an object that a source cannot take apart, are kept.
+	Unreadable bool `yaml:"unreadable"`
 	// MaxRecordBytes bounds what is kept of one: longer ones are cut.
 	MaxRecordBytes component.Bytes `yaml:"max_record_bytes"`
 	// OnFull is what happens when more than outbox.quota waits for the place: block or drop_oldest.
@@ -30,7 +32,7 @@ type DeadLettersConfig struct {
 
 // DefaultDeadLetters returns the configuration before a file's keys are laid over it.
 func DefaultDeadLetters() DeadLettersConfig {
-	return DeadLettersConfig{Undecodable: true, MaxRecordBytes: 256 << 10, OnFull: outbox.Block}
+	return DeadLettersConfig{Undecodable: true, Unreadable: true, MaxRecordBytes: 256 << 10, OnFull: outbox.Block}
 }
 
 // Validate implements component.Decode's check.
@@ -49,7 +51,7 @@ func (d *DeadLettersConfig) options() engine.DeadOptions {
 	if d.kind == "" {
 		return engine.DeadOptions{}
 	}
-	return engine.DeadOptions{Undecodable: d.Undecodable, Unparsed: d.Unparsed, Unreadable: true, Bytes: int(d.MaxRecordBytes)}
+	return engine.DeadOptions{Undecodable: d.Undecodable, Unparsed: d.Unparsed, Unreadable: d.Unreadable, Bytes: int(d.MaxRecordBytes)}
 }
 
 // readDeadLetters reads the mapping dead_letters; without one there are none.

@@ -118,10 +118,13 @@ func (in *intake) left() {
 
 // emit implements sources.Emit.
 func (in *intake) emit(ctx context.Context, b *pipeline.RecordBatch) error {
-	rest := *b // b may be released and used again as soon as a graph has it all
+	rest, whole := *b, true // b may be released and used again as soon as a graph has it all
 	for {
 		g, err := in.enter(ctx)
 		if err != nil {
+			if whole && b.Release != nil {
+				b.Release()
+			}
 			return err
 		}
 		taken, err := g.EmitSome(ctx, &rest)
@@ -130,5 +133,6 @@ func (in *intake) emit(ctx context.Context, b *pipeline.RecordBatch) error {
 			return err
 		}
 		rest.Rest(taken)
+		whole = whole && taken == 0
 	}
 }
