@@ -157,3 +157,6 @@ func New(node ast.Node, env Env) (Source, error) { return registry.New(node, env
 
 // Kinds describes the kinds known, sorted by type.
 func Kinds() []component.Info { return registry.Kinds() }
+
+// Describe describes the kind that a configuration mapping names; false when it names none that is known.
+func Describe(node ast.Node) (component.Info, bool) { return registry.Describe(node) }

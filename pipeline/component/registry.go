@@ -134,6 +134,22 @@ func (r *Registry[E, T]) Types() []string {
 	return slices.Sorted(maps.Keys(r.kinds))
 }
 
+// Describe describes the kind that a configuration mapping names; false when it names none that is known.
+func (r *Registry[E, T]) Describe(node ast.Node) (Info, bool) {
+	taken, _, err := Take(node, "type")
+	if err != nil || taken["type"] == nil {
+		return Info{}, false
+	}
+	kind, err := scalar(taken["type"], "type")
+	if err != nil {
+		return Info{}, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, known := r.kinds[kind]
+	return e.info, known
+}
+
 // Kinds describes the kinds, sorted by type.
 func (r *Registry[E, T]) Kinds() []Info {
 	r.mu.Lock()

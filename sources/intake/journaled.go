@@ -27,7 +27,7 @@ type journaled struct {
 	gaps   atomic.Uint64
 
 	mu      sync.Mutex
-	journal *journal.Journal         // nil before Run
+	journal *journal.Journal // nil before Run
 	closed  bool
 	next    map[journal.Stream]int64 // offset behind the last record emitted
 	through map[string]string        // where no state is kept: what was committed, as marks

@@ -48,6 +48,7 @@ type Pipeline struct {
 	direct  *outbox.Direct
 	commits *committer // without durable state
 
+	promises  []promise
 	reloading sync.Mutex // held by a reload, and by the end
 
 	silentMu sync.Mutex
@@ -59,6 +60,9 @@ type Pipeline struct {
 	stats  counters
 	gauges engine.Gauges
 }
+
+// promise is what a source's kind promises of each record across a crash.
+type promise struct{ source, kind, delivery string }
 
 type counters struct {
 	mu sync.Mutex
@@ -193,6 +197,9 @@ func (p *Pipeline) addSource(node ast.Node, env Env) error {
 		return err
 	}
 	p.sources = append(p.sources, src)
+	if kind, ok := sources.Describe(rest); ok && kind.Delivery != "" {
+		p.promises = append(p.promises, promise{src.Name(), kind.Type, kind.Delivery})
+	}
 	if _, twice := p.decode[src.Name()]; twice {
 		pos := node.GetToken().Position
 		return &component.ConfigError{Line: pos.Line, Column: pos.Column,
@@ -253,6 +260,9 @@ func (p *Pipeline) Close() error {
 // Run reads the sources until they end or ctx is done, takes what was read
 // through the graph and the sinks, and commits. Close comes after it.
 func (p *Pipeline) Run(ctx context.Context) error {
+	for _, s := range p.promises {
+		p.log.Info("a source is read", "source", s.source, "type", s.kind, "delivery", s.delivery)
+	}
 	if p.durable != nil {
 		return p.durable.run(ctx)
 	}

@@ -22,6 +22,10 @@ type Status struct {
 	Lag int64
 	// Behind is how long the oldest record has waited to be read, of the sources that can say.
 	Behind time.Duration
+	// Drops counts what the sources refused or threw away, by source and reason.
+	Drops map[string]map[string]uint64
+	// Connections is how many peers are connected to the sources at the moment.
+	Connections int64
 	// Waiting is how many alerts wait in the outbox, counted once a sink.
 	Waiting int
 	// Dead counts what went to the dead letters, by kind and reason.
@@ -61,6 +65,16 @@ func (p *Pipeline) Status() Status {
 	return s
 }
 
+// dropped is the sum of all drops.
+func (s Status) dropped() (n uint64) {
+	for _, reasons := range s.Drops {
+		for _, of := range reasons {
+			n += of
+		}
+	}
+	return n
+}
+
 // line renders the status, with the rate since the one before.
 func (s Status) line(before Status, over time.Duration) string {
 	rate := 0.0
@@ -73,6 +87,15 @@ func (s Status) line(before Status, over time.Duration) string {
 		short(float64(s.Buckets)), short(float64(s.Alerts)))
 	if s.Behind >= time.Second {
 		fmt.Fprintf(&b, " · %v behind", s.Behind.Truncate(time.Second))
+	}
+	if s.Connections > 0 {
+		fmt.Fprintf(&b, " · %s connected", short(float64(s.Connections)))
+	}
+	if n := s.dropped(); n > 0 {
+		fmt.Fprintf(&b, " · %s dropped by sources", short(float64(n)))
+		if now := n - before.dropped(); now > 0 {
+			fmt.Fprintf(&b, ", %s just now", short(float64(now)))
+		}
 	}
 	if s.Waiting > 0 {
 		fmt.Fprintf(&b, " · %s wait for sinks", short(float64(s.Waiting)))
@@ -173,6 +196,11 @@ func (p *Pipeline) logLosses() {
 	}
 	if s.State != nil {
 		s.State.losses(func(what string, n uint64) { p.log.Warn(what, "count", n) })
+	}
+	for _, source := range slices.Sorted(maps.Keys(s.Drops)) {
+		for _, reason := range slices.Sorted(maps.Keys(s.Drops[source])) {
+			p.log.Warn("a source dropped something", "source", source, "reason", reason, "count", s.Drops[source][reason])
+		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Errors)) {
 		p.log.Warn("lines or records could not be used", "reason", reason, "count", s.Errors[reason])
