@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -213,10 +214,11 @@ func TestTroubleIsToldOnce(t *testing.T) {
 		lines  int
 		errors uint64
 	}{
-		{"an endpoint that is gone", errors.New("connection refused"), 20, 1, 20},
+		{"an endpoint that is gone", errors.New("connection refused"), 20, 1, 19},
+		{"a connection that was closed", io.EOF, 1, 0, 0},
 		{"too many requests now and then", &types.ThrottlingException{}, 3, 0, 0},
 		{"too many requests all the time", &types.ThrottlingException{}, 20, 1, 16},
-		{"a named group that is gone", &types.ResourceNotFoundException{}, 10, 1, 10},
+		{"a named group that is gone", &types.ResourceNotFoundException{}, 10, 1, 9},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFakeLogs("g")

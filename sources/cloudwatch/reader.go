@@ -21,9 +21,13 @@ import (
 // the size of a chunk of ids.
 const entryRecords = 1000
 
-// patience is how many requests in a row may be refused for being too many
-// before it counts as trouble: all clients of an account share what is allowed.
-const patience = 5
+// How many requests in a row may fail before it counts as trouble: by being too
+// many, since all clients of an account share what is allowed, or otherwise,
+// since endpoints close connections that were idle.
+const (
+	patience      = 5
+	otherPatience = 2
+)
 
 // reader reads one group in passes: from the place to the present, page by
 // page, and after a while again. Its fields are its own goroutine's.
@@ -42,7 +46,7 @@ type reader struct {
 	cut              bool    // the overlap was cut short in this pass
 
 	backoff sources.Backoff
-	refused int // requests in a row
+	fails   int // requests in a row
 }
 
 func newReader(v *supervisor, f found, p *place, resumed bool) *reader {
@@ -161,7 +165,7 @@ func (r *reader) turn(ctx context.Context) (pause time.Duration, done bool, err 
 	}
 	r.health.Well(r.group)
 	r.backoff.Reset()
-	r.refused = 0
+	r.fails = 0
 	if err := r.take(ctx, out.Events); err != nil {
 		return 0, false, err
 	}
@@ -306,6 +310,7 @@ func (r *reader) failed(ctx context.Context, err error) (pause time.Duration, do
 		invalid   *types.InvalidParameterException
 		throttled *types.ThrottlingException
 	)
+	limit := otherPatience
 	switch {
 	case ctx.Err() != nil:
 		return 0, false, ctx.Err()
@@ -314,11 +319,11 @@ func (r *reader) failed(ctx context.Context, err error) (pause time.Duration, do
 	case errors.As(err, &invalid) && r.token != nil:
 		r.token = nil // it has expired: the pass begins again from the place
 	case errors.As(err, &throttled):
-		if r.refused++; r.refused < patience {
-			return -1, false, nil
-		}
+		limit = patience
 	}
-	r.health.Failed(r.group, err)
+	if r.fails++; r.fails >= limit {
+		r.health.Failed(r.group, err)
+	}
 	return -1, false, nil
 }
 

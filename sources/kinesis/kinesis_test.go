@@ -3,6 +3,7 @@ package kinesis
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -148,7 +149,8 @@ func TestTroubleIsToldOnce(t *testing.T) {
 		lines  int
 		errors uint64
 	}{
-		{"an endpoint that is gone", errors.New("connection refused"), 20, 1, 20},
+		{"an endpoint that is gone", errors.New("connection refused"), 20, 1, 19},
+		{"a connection that was closed", io.EOF, 1, 0, 0},
 		{"too many reads now and then", &types.ProvisionedThroughputExceededException{}, 3, 0, 0},
 		{"too many reads all the time", &types.ProvisionedThroughputExceededException{}, 20, 1, 16},
 	} {

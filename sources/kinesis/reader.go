@@ -25,9 +25,13 @@ const (
 // far less than the day that a stream keeps records at least.
 const seenEvery = 10 * time.Minute
 
-// patience is how many reads in a row may be refused for being too many before
-// it counts as trouble: consumers of a shard get in each other's way.
-const patience = 5
+// How many reads in a row may fail before it counts as trouble: by being too
+// many, since consumers of a shard get in each other's way, or otherwise,
+// since endpoints close connections that were idle.
+const (
+	patience      = 5
+	otherPatience = 2
+)
 
 // quietEnd is how many answers in a row must say of a closed shard that there
 // is nothing left, where its end is not told otherwise.
@@ -47,7 +51,7 @@ type reader struct {
 	iterator *string
 	watch    gapWatch
 	backoff  sources.Backoff
-	refused  int // reads in a row
+	fails    int // reads in a row
 	quiet    int // answers of a closed shard without records, in a row
 }
 
@@ -120,7 +124,7 @@ func (r *reader) turn(ctx context.Context) (pause time.Duration, err error) {
 	}
 	r.health.Well(r.shard.id)
 	r.backoff.Reset()
-	r.refused = 0
+	r.fails = 0
 	size, err := r.take(ctx, out)
 	if err != nil {
 		return 0, err
@@ -215,12 +219,13 @@ func (r *reader) failed(ctx context.Context, err error) (time.Duration, error) {
 		r.iterator = nil
 		return time.Second / readsPerSecond, nil
 	}
+	limit := otherPatience
 	if throttled(err) {
-		if r.refused++; r.refused < patience {
-			return -1, nil
-		}
+		limit = patience
 	}
-	r.health.Failed(r.shard.id, err)
+	if r.fails++; r.fails >= limit {
+		r.health.Failed(r.shard.id, err)
+	}
 	return -1, nil
 }
 
