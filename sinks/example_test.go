@@ -6,19 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sinks"
-	_ "sluice/sinks/file"
-	_ "sluice/sinks/kafka"
 )
 
 // shoutConfig and shout are a whole sink, as one file of a new folder would hold it.
 type shoutConfig struct {
+	// Suffix is written behind each.
 	Suffix string `yaml:"suffix"`
 }
 
@@ -69,59 +67,6 @@ func Example() {
 	// Output:
 	// SLUICE/SSH-BF!
 	// <nil>
-}
-
-func TestEveryKindIsDocumentedByAnExampleThatWorks(t *testing.T) {
-	for _, k := range sinks.Kinds() {
-		node, err := component.Parse([]byte("type: " + k.Type + "\n" + k.Example))
-		if err != nil {
-			t.Fatalf("%s: %v", k.Type, err)
-		}
-		s, err := sinks.New(node, sinks.Env{Stdout: io.Discard})
-		if err != nil {
-			t.Errorf("%s: %v", k.Type, err)
-			continue
-		}
-		if k.Summary == "" || k.Description == "" || !strings.HasSuffix(k.Summary, ".") || s.Name() != k.Type {
-			t.Errorf("%s: summary, description or default name is missing", k.Type)
-		}
-		if err := s.Close(); err != nil {
-			t.Errorf("%s: %v", k.Type, err)
-		}
-		if _, err := os.Stat(filepath.Join(".", "alerts.jsonl")); err == nil {
-			t.Errorf("%s: making a sink writes nothing", k.Type)
-		}
-	}
-}
-
-func TestEveryPlaceForDeadLettersIsDocumentedByAnExampleThatWorks(t *testing.T) {
-	kinds := sinks.DeadLettersKinds()
-	if len(kinds) < 2 {
-		t.Errorf("only %d kinds are known", len(kinds))
-	}
-	for _, k := range kinds {
-		node, err := component.Parse([]byte(k.Example))
-		if err != nil {
-			t.Fatalf("%s: %v", k.Type, err)
-		}
-		d, err := sinks.NewDeadLetters(k.Type, node, sinks.Env{})
-		if err != nil {
-			t.Errorf("%s: %v", k.Type, err)
-			continue
-		}
-		if k.Summary == "" || k.Description == "" || !strings.HasSuffix(k.Summary, ".") {
-			t.Errorf("%s: summary or description is missing", k.Type)
-		}
-		if err := d.Close(); err != nil {
-			t.Errorf("%s: %v", k.Type, err)
-		}
-		if _, err := os.Stat(filepath.Join(".", "dead.jsonl")); err == nil {
-			t.Errorf("%s: making it writes nothing", k.Type)
-		}
-	}
-	if _, err := sinks.NewDeadLetters("nowhere", nil, sinks.Env{}); err == nil || !strings.Contains(err.Error(), "known are file, kafka") {
-		t.Errorf("an unknown place: %v", err)
-	}
 }
 
 func TestOnlyARefusalIsNotTriedAgain(t *testing.T) {

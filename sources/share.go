@@ -12,7 +12,7 @@ import (
 // Share is one process's part of what a source reads, for kinds that are dealt
 // to several processes by their configurations. Each kind says what is dealt and how.
 type Share struct {
-	// Ordinal is this process's number among those that share, from 0; auto
+	// Ordinal is this process's number among those that share, from 0. `auto`
 	// takes the number that the host's name ends with, as the pods of a
 	// StatefulSet have it: 2 for sluice-2.
 	Ordinal Ordinal `yaml:"ordinal"`

@@ -13,12 +13,9 @@ import (
 	"time"
 
 	"sluice/cmd/internal/app"
+	"sluice/cmd/internal/reference"
 	"sluice/pipeline/component"
-	"sluice/pipeline/kafkaconn"
-	"sluice/sinks"
-	"sluice/sources"
 	"sluice/stages/decide"
-	"sluice/stages/decode"
 )
 
 // readPage reads the page that describes the configuration.
@@ -94,7 +91,8 @@ func kindOf(t reflect.Type) string {
 }
 
 // TestEveryKeyIsDocumented holds the tables of the page to the structs that
-// files are decoded into: the same keys, types and defaults.
+// files are decoded into: the same keys, types and defaults. Those of sources
+// and sinks are on pages of their own, which TestReference writes.
 func TestEveryKeyIsDocumented(t *testing.T) {
 	config := app.Default()
 	want := map[string][]string{
@@ -107,20 +105,6 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		"simulation":      described(config.Simulation),
 		"profiles":        described(decide.Profile{}),
 		"decisions":       described(decide.Template{}),
-		"decode":          described(decode.Default()),
-		"tls of kafka":    described(kafkaconn.TLS{}),
-		"sasl of kafka":   described(kafkaconn.SASL{}),
-		"Sources":         {"type: string, ", "name: string, ", "decode: mapping, "},
-		"Sinks":           {"type: string, ", "name: string, ", "on_full: string, block"},
-	}
-	for _, k := range sources.Kinds() {
-		want["source "+k.Type] = described(k.Default)
-	}
-	for _, k := range sinks.Kinds() {
-		want["sink "+k.Type] = described(k.Default)
-	}
-	for _, k := range sinks.DeadLettersKinds() {
-		want["dead letters in "+k.Type] = described(k.Default)
 	}
 	got := tables(readPage(t))
 	for heading, rows := range want {
@@ -133,6 +117,40 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	for heading := range got {
 		if want[heading] == nil {
 			t.Errorf("the table of %q describes nothing that there is", heading)
+		}
+	}
+}
+
+// link is one to a heading of a page in docs, as [text](page.md#heading).
+var link = regexp.MustCompile(`\]\(([a-z-]*\.md)?(#[a-z0-9_-]+)?\)`)
+
+// TestLinksBetweenPagesLeadSomewhere follows the links between the pages of docs.
+func TestLinksBetweenPagesLeadSomewhere(t *testing.T) {
+	files, err := filepath.Glob(filepath.FromSlash("../../docs/*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	texts, headings := make(map[string]string), make(map[string]bool)
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := filepath.Base(path)
+		texts[page], headings[page] = string(text), true
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(text), -1) {
+			headings[page+"#"+reference.Anchor(m[1])] = true
+		}
+	}
+	for page, text := range texts {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			to := m[1]
+			if to == "" {
+				to = page
+			}
+			if !headings[to+m[2]] {
+				t.Errorf("%s has a link to %s%s, which is not there", page, to, m[2])
+			}
 		}
 	}
 }

@@ -15,8 +15,14 @@ import (
 	// The sources and sinks that a configuration may name.
 	_ "sluice/sinks/file"
 	_ "sluice/sinks/kafka"
+	_ "sluice/sources/amqp"
+	_ "sluice/sources/cloudwatch"
 	_ "sluice/sources/file"
 	_ "sluice/sources/kafka"
+	_ "sluice/sources/kinesis"
+	_ "sluice/sources/mqtt"
+	_ "sluice/sources/nats"
+	_ "sluice/sources/syslog"
 )
 
 func main() {
@@ -72,7 +78,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), stateCommand(), versionCommand())
+	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), stateCommand(), sourcesCommand(), sinksCommand(), versionCommand())
 	asUsageErrors(root)
 	return root
 }

@@ -25,16 +25,16 @@ type Settings struct {
 type TLS struct {
 	// Enabled turns encryption on; the other keys need it.
 	Enabled bool `yaml:"enabled"`
-	// CAFile holds the authorities in PEM that brokers' certificates are
+	// CAFile holds the authorities, in PEM, that brokers' certificates are
 	// checked by; the system's when empty.
 	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile are the client's own certificate and key in PEM,
-	// for brokers that ask for one. They are read at every handshake.
+	// CertFile is the client's own certificate, in PEM, for brokers that ask for one. It is read at every connection.
 	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+	// KeyFile is the key of `cert_file`, in PEM.
+	KeyFile string `yaml:"key_file"`
 	// ServerName is the name that certificates must be of; the broker's host when empty.
 	ServerName string `yaml:"server_name"`
-	// InsecureSkipVerify takes any certificate, so that anyone in between can read and change all.
+	// InsecureSkipVerify takes any certificate. Anyone in between can then read and change everything.
 	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
 }
 
@@ -48,18 +48,20 @@ const (
 
 // SASL says how the client signs in.
 type SASL struct {
-	// Mechanism is plain, scram-sha-256, scram-sha-512 or aws-msk-iam; none when empty.
+	// Mechanism is how: `plain`, `scram-sha-256`, `scram-sha-512` or `aws-msk-iam`; nobody signs in when empty.
 	Mechanism string `yaml:"mechanism"`
-	// Username, and Password or the file that holds it, are for plain and scram.
-	// The file is read at every sign-in; its last line end does not count.
-	Username     string `yaml:"username"`
-	Password     Secret `yaml:"password"`
+	// Username is for `plain` and `scram`.
+	Username string `yaml:"username"`
+	// Password is that of `username`. It is never logged; `${NAME}` keeps it out of the file.
+	Password Secret `yaml:"password"`
+	// PasswordFile holds the password instead. It is read at every connection; its last line end does not count.
 	PasswordFile string `yaml:"password_file"`
-	// Region, Profile and Role are for aws-msk-iam: the cluster's region and
-	// the profile, where they differ from the environment's, and a role to take on.
-	Region  string `yaml:"region"`
+	// Region is the cluster's, for `aws-msk-iam`; the environment's when empty. Credentials are found as AWS's tools find them.
+	Region string `yaml:"region"`
+	// Profile is one of AWS's configuration, for `aws-msk-iam`; the environment's when empty.
 	Profile string `yaml:"profile"`
-	Role    string `yaml:"role"`
+	// Role is the ARN of a role to take on, for `aws-msk-iam`.
+	Role string `yaml:"role"`
 }
 
 // Validate checks the settings without reading a file. It blames the keys

@@ -16,15 +16,15 @@ const (
 
 // Config says where alerts are written, and how. Start from Default.
 type Config struct {
-	// Path is the file, or "-" for standard output.
+	// Path is the file, or `-` for standard output. Its folder must be there.
 	Path string `yaml:"path"`
-	// Format is json or text.
+	// Format is what a line holds. `json`: an alert as JSON. `text`: a readable line.
 	Format string `yaml:"format"`
-	// Fsync makes every batch durable before it counts as delivered.
+	// Fsync makes alerts durable before they count as delivered.
 	Fsync bool `yaml:"fsync"`
-	// Colour of text: auto (on a terminal, unless NO_COLOR is set), always, never.
+	// Colour says when text is coloured: `auto` (on a terminal, unless NO_COLOR is set), `always` or `never`.
 	Colour string `yaml:"colour"`
-	// Mode are the permissions of a file that is created, in octal.
+	// Mode is the permissions of a file that is created, in octal.
 	Mode string `yaml:"mode"`
 }
 
@@ -54,8 +54,9 @@ func (c *Config) Validate() error {
 
 // StdoutConfig is the configuration of the type stdout.
 type StdoutConfig struct {
-	// Format and Colour are as Config's.
+	// Format is what a line holds. `json`: an alert as JSON. `text`: a readable line.
 	Format string `yaml:"format"`
+	// Colour says when text is coloured: `auto` (on a terminal, unless NO_COLOR is set), `always` or `never`.
 	Colour string `yaml:"colour"`
 }
 
@@ -76,7 +77,7 @@ func init() {
 	sinks.Register(sinks.Kind[Config]{
 		Type:        "file",
 		Summary:     "Alerts as JSON lines, or as readable text, appended to a file.",
-		Description: "The file is reopened on SIGHUP. `fsync` makes every batch durable before it counts as delivered.",
+		Description: "The file is appended to, and opened again on SIGHUP. Its path is relative to the folder that `sluice` is started in.",
 		Example:     "path: alerts.jsonl\nfsync: true\n",
 		Default:     Default,
 		New:         func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
@@ -94,11 +95,12 @@ func init() {
 		},
 	})
 	sinks.RegisterDeadLetters(sinks.DeadLettersKind[DeadConfig]{
-		Type:        "file",
-		Summary:     "Dead letters as JSON lines, appended to a file.",
-		Description: "The file is reopened on SIGHUP. Bytes that are no text are in base64, under `value_base64` in place of `value`.",
-		Example:     "path: dead.jsonl\n",
-		Default:     DefaultDead,
-		New:         func(_ string, c DeadConfig, env sinks.Env) (sinks.DeadLetters, error) { return NewDeadLetters(c, env) },
+		Type:    "file",
+		Summary: "Dead letters as JSON lines, appended to a file.",
+		Description: "JSON lines with the names of the headers that the kind `kafka` has. Bytes that are no UTF-8 are in base64, under `value_base64` in place of `value`. " +
+			"The file is opened again on SIGHUP.",
+		Example: "path: dead.jsonl\n",
+		Default: DefaultDead,
+		New:     func(_ string, c DeadConfig, env sinks.Env) (sinks.DeadLetters, error) { return NewDeadLetters(c, env) },
 	})
 }

@@ -14,11 +14,11 @@ import (
 
 // DeadConfig says where dead letters are written. Start from DefaultDead.
 type DeadConfig struct {
-	// Path is the file.
+	// Path is the file. Its folder must be there.
 	Path string `yaml:"path"`
 	// Fsync makes letters durable before they count as written.
 	Fsync bool `yaml:"fsync"`
-	// Mode are the permissions of a file that is created, in octal.
+	// Mode is the permissions of a file that is created, in octal.
 	Mode string `yaml:"mode"`
 }
 

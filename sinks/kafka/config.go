@@ -16,27 +16,29 @@ const (
 
 // Config says where records are written, and how. Start from Default.
 type Config struct {
-	// Brokers are addresses to reach the cluster by, host:port.
+	// Brokers are addresses to reach the cluster by, host:port. At least one.
 	Brokers []string `yaml:"brokers"`
-	// TLS and SASL say how connections are encrypted and how the client signs in.
-	TLS  kafkaconn.TLS  `yaml:"tls"`
+	// TLS says how connections are encrypted.
+	TLS kafkaconn.TLS `yaml:"tls"`
+	// SASL says how the client signs in.
 	SASL kafkaconn.SASL `yaml:"sasl"`
-	// AlertsTopic and DecisionsTopic get their records; the one left out gets none.
-	AlertsTopic    string `yaml:"alerts_topic"`
+	// AlertsTopic is where alerts go, as JSON. One of the two topics is needed.
+	AlertsTopic string `yaml:"alerts_topic"`
+	// DecisionsTopic is where decisions go, as JSON, by scope and value.
 	DecisionsTopic string `yaml:"decisions_topic"`
-	// AlertKey is source or uuid.
+	// AlertKey is the key of an alert's record: `source` (scope:value) or `uuid`.
 	AlertKey string `yaml:"alert_key"`
-	// Compression is none, gzip, snappy, lz4 or zstd.
+	// Compression is that of the records: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
 	Compression string `yaml:"compression"`
 	// MaxMessageBytes is the largest record that the brokers take. An alert
 	// that is larger is refused for good; its decisions are still written.
 	MaxMessageBytes component.Bytes `yaml:"max_message_bytes"`
 	// BatchTimeout is how long a partition's batch waits for more records.
 	BatchTimeout time.Duration `yaml:"batch_timeout"`
-	// RequestTimeout bounds a request; MaxAttempts how often one is sent
-	// before the batch fails and is given again as a whole.
+	// RequestTimeout is how long a request may take.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
-	MaxAttempts    int           `yaml:"max_attempts"`
+	// MaxAttempts is how often a request is sent before its batch is tried again as a whole.
+	MaxAttempts int `yaml:"max_attempts"`
 	// ClientID is the name told to the brokers.
 	ClientID string `yaml:"client_id"`
 }
@@ -88,19 +90,22 @@ func validateWriting(compression string, maxMessage component.Bytes) error {
 
 func init() {
 	sinks.Register(sinks.Kind[Config]{
-		Type:        "kafka",
-		Summary:     "Alerts and decisions as JSON records in Kafka topics.",
-		Description: "Records of one source share a partition, chosen as Kafka's default partitioner does.",
-		Example:     "brokers: [localhost:9092]\nalerts_topic: alerts\ndecisions_topic: decisions\n",
-		Default:     Default,
-		New:         func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
+		Type:    "kafka",
+		Summary: "Alerts and decisions as JSON records in Kafka topics.",
+		Description: "Records of one source are in one partition, chosen as Kafka's default partitioner chooses, in their order. " +
+			"After an error they may come again: the headers `sluice-alert` (the alert's id) and `sluice-decision` (its place in the alert) tell repeats.",
+		Example: "brokers: [localhost:9092]\nalerts_topic: alerts\ndecisions_topic: decisions\n",
+		Default: Default,
+		New:     func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
 	})
 	sinks.RegisterDeadLetters(sinks.DeadLettersKind[RawConfig]{
-		Type:        "kafka",
-		Summary:     "Dead letters as records of a Kafka topic.",
-		Description: "Key, value and headers are the record's own; headers whose names begin with `sluice-dead-` say where it came from and why.",
-		Example:     "brokers: [localhost:9092]\ntopic: dead-letters\n",
-		Default:     DefaultRaw,
-		New:         func(_ string, c RawConfig, env sinks.Env) (sinks.DeadLetters, error) { return NewDeadLetters(c, env) },
+		Type:    "kafka",
+		Summary: "Dead letters as records of a Kafka topic.",
+		Description: "Key and value are the record's own; an alert's are its id and its JSON. Behind the record's own headers stand `sluice-dead-kind` " +
+			"(`unreadable`, `undecodable`, `unparsed`, `rejected`, `over_quota`), `-reason`, `-source`, `-topic`, `-partition`, `-offset`, `-line` (within the record; not for one as a whole), " +
+			"`-time`, `-size` (of one that was cut) and `-sink` (that did not take the alert).",
+		Example: "brokers: [localhost:9092]\ntopic: dead-letters\n",
+		Default: DefaultRaw,
+		New:     func(_ string, c RawConfig, env sinks.Env) (sinks.DeadLetters, error) { return NewDeadLetters(c, env) },
 	})
 }

@@ -17,18 +17,19 @@ import (
 
 // RawConfig says where a RawWriter writes. Start from DefaultRaw.
 type RawConfig struct {
-	// Brokers are addresses to reach the cluster by, host:port.
+	// Brokers are addresses to reach the cluster by, host:port. At least one.
 	Brokers []string `yaml:"brokers"`
 	// Topic gets all records.
 	Topic string `yaml:"topic"`
-	// TLS and SASL say how connections are encrypted and how the client signs in.
-	TLS  kafkaconn.TLS  `yaml:"tls"`
+	// TLS says how connections are encrypted.
+	TLS kafkaconn.TLS `yaml:"tls"`
+	// SASL says how the client signs in.
 	SASL kafkaconn.SASL `yaml:"sasl"`
-	// Compression is none, gzip, snappy, lz4 or zstd.
+	// Compression is that of the records: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
 	Compression string `yaml:"compression"`
 	// MaxMessageBytes is the largest record that the brokers take.
 	MaxMessageBytes component.Bytes `yaml:"max_message_bytes"`
-	// RequestTimeout bounds a request.
+	// RequestTimeout is how long a request may take.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
 	// ClientID is the name told to the brokers.
 	ClientID string `yaml:"client_id"`

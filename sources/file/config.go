@@ -10,18 +10,18 @@ import (
 
 // Config says which files are read, and how. Start from Default.
 type Config struct {
-	// Paths are files, patterns such as /var/log/nginx/*.log, or "-" for standard input.
+	// Paths are files, patterns such as `/var/log/nginx/*.log`, or `-` for standard input. At least one.
 	Paths []string `yaml:"paths"`
 	// Exclude are patterns, on the whole path, of files that are not read.
 	Exclude []string `yaml:"exclude"`
-	// Follow reads files as they grow, instead of in one pass.
+	// Follow reads files as they grow, through rotation and truncation, instead of in one pass.
 	Follow bool `yaml:"follow"`
 	// Start is where following begins in files that are there at the start:
-	// end or beginning. Files that come later are read from their beginning.
+	// `end` or `beginning`. Files that come later are read from their beginning.
 	Start string `yaml:"start"`
 	// MaxLineBytes cuts longer lines; the rest of the line is dropped and the line counted.
 	MaxLineBytes component.Bytes `yaml:"max_line_bytes"`
-	// BatchRecords is the largest number of lines in a batch.
+	// BatchRecords is the largest number of lines that go on together.
 	BatchRecords int `yaml:"batch_records"`
 	// BlockBytes is how much is read at once.
 	BlockBytes component.Bytes `yaml:"block_bytes"`
@@ -82,10 +82,14 @@ func (c *Config) Validate() error {
 
 func init() {
 	sources.Register(sources.Kind[Config]{
-		Type:    "file",
-		Summary: "Log files: in one pass or as they grow, plain, gzip or zstd; standard input.",
+		Type:     "file",
+		Summary:  "Log files: in one pass or as they grow, plain, gzip or zstd; standard input.",
+		Delivery: "exactly once (standard input: at most once)",
 		Description: "Reads files line by line. Compression is told by a file's first bytes. " +
-			"With `follow`, rotation by rename and truncation are handled; compressed files are then left out.",
+			"With `follow`, rotation by rename and truncation are handled; compressed files are then left out. " +
+			"Paths are relative to the folder that `sluice` is started in.\n\n" +
+			"A position is a byte of a file, so after a crash reading goes on behind the last line that a checkpoint holds. " +
+			"What is left in a file that was rotated away while Sluice did not run is not read: rotation by rename is followed while it runs.",
 		Example: "paths: [/var/log/nginx/access.log]\nfollow: true\nlabels: {type: nginx}\n",
 		Default: Default,
 		New: func(name string, c Config, env sources.Env) (sources.Source, error) {

@@ -19,63 +19,71 @@ const (
 
 // Config says which partitions are read, and from where. Start from Default.
 type Config struct {
-	// Brokers are addresses to reach the cluster by, host:port.
+	// Brokers are addresses to reach the cluster by, host:port. At least one.
 	Brokers []string `yaml:"brokers"`
-	// TLS and SASL say how connections are encrypted and how the client signs in.
-	TLS  kafkaconn.TLS  `yaml:"tls"`
+	// TLS says how connections are encrypted.
+	TLS kafkaconn.TLS `yaml:"tls"`
+	// SASL says how the client signs in.
 	SASL kafkaconn.SASL `yaml:"sasl"`
-	// Topics are read side by side.
+	// Topics are read side by side. At least one, or `topic_regexp`.
 	Topics []string `yaml:"topics"`
-	// TopicRegexp adds the topics whose whole name it matches, but for internal ones.
+	// TopicRegexp adds the topics whose whole name matches, but for Kafka's internal ones.
 	TopicRegexp string `yaml:"topic_regexp"`
 	// MetadataInterval is how often new topics and partitions are looked for.
 	MetadataInterval time.Duration `yaml:"metadata_interval"`
-	// Assignment says who decides which partitions are read here: static, the
-	// configuration by Partitions and Share; group, the members of Group.
+	// Assignment says who decides which partitions are read here. `static`: `partitions` and `share` do. `group`:
+	// the members of `group` share them, and each keeps those that its state holds; equal numbers of all
+	// topics go to one member. A member that joins gets what no other's state holds
+	// ([decision 6](decisions/0006-groups-follow-the-state.md)).
 	Assignment string `yaml:"assignment"`
-	// SessionTimeout is how long a member of the group may be silent before it
-	// is taken for dead, RebalanceTimeout how long the others wait for it when
-	// they agree anew, HeartbeatInterval how often it says that it lives.
-	SessionTimeout    time.Duration `yaml:"session_timeout"`
-	RebalanceTimeout  time.Duration `yaml:"rebalance_timeout"`
+	// SessionTimeout is how long a member may be silent before the others take over, with `assignment: group`.
+	// A member that gives partitions up commits within a third of it.
+	SessionTimeout time.Duration `yaml:"session_timeout"`
+	// RebalanceTimeout is how long the others wait for a member when they share anew, with `assignment: group`.
+	// At least `session_timeout`.
+	RebalanceTimeout time.Duration `yaml:"rebalance_timeout"`
+	// HeartbeatInterval is how often a member says that it lives, with `assignment: group`. At most a third of `session_timeout`.
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
-	// Partitions are read of every topic; all when empty.
+	// Partitions are the numbers of the partitions to read of every topic; all when empty.
 	Partitions []int32 `yaml:"partitions"`
 	// Share leaves partitions to other processes: this one reads those whose
-	// number modulo the count is the ordinal, so that equal numbers of several
+	// number modulo `count` is its `ordinal`, so that equal numbers of several
 	// topics stay together.
 	Share sources.Share `yaml:"share"`
-	// Group is the consumer group under which offsets are committed; none are without it.
+	// Group is the consumer group that offsets are committed under. Without it none are, and a restart
+	// without state begins at `start`.
 	Group string `yaml:"group"`
-	// Start is committed (the default with a group: where the group stands, or
-	// by on_reset where it stands nowhere), earliest (the default without),
-	// latest, or a time such as 2024-05-01T12:00:00Z: the first record from then on.
+	// Start is where to begin when the state does not say. `committed`, the default with a group: where the group stands, or
+	// as `on_reset` says where it stands nowhere; `earliest`, the default without; `latest`; or a time such as
+	// `2024-05-01T12:00:00Z`: the first record from then on.
 	Start string `yaml:"start"`
 	// OnReset is where to go on when an offset is gone or none is committed:
-	// earliest, latest or fail. Empty is earliest, but fail for an offset at
-	// which durable state stands.
+	// `earliest`, `latest` or `fail`. When empty it is `earliest`, but `fail` for an offset at
+	// which durable state stands: that state would miss records.
 	OnReset string `yaml:"on_reset"`
-	// MissingTopic says what to do about a topic that does not exist: fail or wait.
+	// MissingTopic says what to do about a topic that does not exist or is deleted: `fail` or `wait`.
 	MissingTopic string `yaml:"missing_topic"`
-	// IsolationLevel is read_committed, which leaves out what transactions
-	// aborted and waits for open ones, or read_uncommitted.
+	// IsolationLevel says what is read of transactions. `read_committed` leaves out what they
+	// aborted, and waits for those that are open; `read_uncommitted` reads all.
 	IsolationLevel string `yaml:"isolation_level"`
-	// MinBytes and MaxWait are how much, and how long, a broker gathers before
-	// it answers; MaxBytes bounds an answer, except for a single larger batch.
+	// MinBytes is how much a broker gathers before it answers.
 	MinBytes component.Bytes `yaml:"min_bytes"`
+	// MaxBytes is the largest answer, except for a single larger batch. Each partition is asked for by itself.
 	MaxBytes component.Bytes `yaml:"max_bytes"`
-	MaxWait  time.Duration   `yaml:"max_wait"`
-	// MaxBatchBytes bounds a batch of the topic's, decompressed.
+	// MaxWait is how long a broker gathers before it answers with less.
+	MaxWait time.Duration `yaml:"max_wait"`
+	// MaxBatchBytes is the largest batch of a topic's, decompressed. A larger one ends the run.
 	MaxBatchBytes component.Bytes `yaml:"max_batch_bytes"`
-	// BatchRecords is the largest number of records in a batch.
+	// BatchRecords is the largest number of records that go on together.
 	BatchRecords int `yaml:"batch_records"`
-	// RequestTimeout bounds a request, without the time that the broker waits by MaxWait.
+	// RequestTimeout is how long a request may take, beside `max_wait`.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
 	// StallTimeout is how long a broker may send nothing although it has more
-	// before it is given up.
+	// before the connection is made anew.
 	StallTimeout time.Duration `yaml:"stall_timeout"`
-	// BackoffMin and BackoffMax bound the wait after a failure, which doubles.
+	// BackoffMin is the first wait after a failure; it doubles with each.
 	BackoffMin time.Duration `yaml:"backoff_min"`
+	// BackoffMax is the longest wait after a failure.
 	BackoffMax time.Duration `yaml:"backoff_max"`
 	// ClientID is the name told to the brokers.
 	ClientID string `yaml:"client_id"`
@@ -241,11 +249,13 @@ func (c *Config) answerLimit() int64 { return int64(c.MaxBytes) + int64(c.MaxBat
 
 func init() {
 	sources.Register(sources.Kind[Config]{
-		Type:        "kafka",
-		Summary:     "Topics of a Kafka cluster, with partitions assigned statically or by a consumer group.",
-		Description: "Reads each partition in order. With `group`, resumes where the group stands and commits what is through the pipeline.",
-		Example:     "brokers: [localhost:9092]\ntopics: [logs]\ngroup: sluice\n",
-		Default:     Default,
+		Type:     "kafka",
+		Summary:  "Topics of a Kafka cluster, with partitions assigned statically or by a consumer group.",
+		Delivery: "exactly once",
+		Description: "Each partition is read in its order, from the position that the state holds. With `group`, offsets are committed once all that a record caused is delivered. " +
+			"Batches compressed with gzip, snappy, lz4 and zstd are read as they come. Topics and partitions that appear later are read from their beginning.",
+		Example: "brokers: [localhost:9092]\ntopics: [logs]\ngroup: sluice\n",
+		Default: Default,
 		New: func(name string, c Config, env sources.Env) (sources.Source, error) {
 			if c.Assignment == assignGroup {
 				return NewGroup(name, c, env)

@@ -203,8 +203,9 @@ func (c *Config) allow() ([]netip.Prefix, error) {
 
 func init() {
 	sources.Register(sources.Kind[Config]{
-		Type:    "syslog",
-		Summary: "Syslog messages over UDP, TCP, TLS and Unix datagram sockets, of RFC 3164 and RFC 5424.",
+		Type:     "syslog",
+		Summary:  "Syslog messages over UDP, TCP, TLS and Unix datagram sockets, of RFC 3164 and RFC 5424.",
+		Delivery: "at most once (from its journal: exactly once)",
 		Description: "Listens on any number of addresses, each of them a partition of its own. By default a record is the line that a syslog daemon would " +
 			"write to a file, and has the label `type: syslog`, so that the hub's rules find what they know. " +
 			"Syslog has no acknowledgements. Over UDP what the network or the kernel drops is gone; what the kernel drops here is counted, never what the network does. " +

@@ -24,31 +24,32 @@ const (
 
 // Config says how records become lines. Start from Default.
 type Config struct {
-	// Format is one of the Format constants.
+	// Format is what a record holds. `raw`: it is a line. `lines`: it is split at line ends. `json`: it is an envelope, or several
+	// one after the other, or an array of them. `cloudtrail`: it is a CloudTrail file, and each of its `Records` a line.
 	Format string `yaml:"format"`
-	// Preset gives the paths that a log shipper uses: filebeat, fluentbit or
-	// vector. It implies format json. Paths and labels set beside it win.
+	// Preset gives the paths that a log shipper uses: `filebeat`, `fluentbit` or
+	// `vector`. It implies `format: json`. Paths and labels set beside it win.
 	Preset string `yaml:"preset"`
 	// Message is the path of the line's text in an envelope, such as
-	// message or log.original; a dot in a key is written \. and the path "."
-	// is the whole envelope. A text that is not a string is passed on as its JSON.
+	// `message` or `log.original`; a dot in a key is written `\.`, and the path `.`
+	// is the whole envelope. What is not a string is passed on as its JSON.
 	Message string `yaml:"message"`
 	// Timestamp is the path of the line's time: RFC 3339, or Unix time in
 	// seconds, milliseconds, microseconds or nanoseconds. Where it is absent
 	// or cannot be read, the record's time holds.
 	Timestamp string `yaml:"timestamp"`
-	// Type is the label `type`, which hub rules ask for first, such as nginx.
+	// Type is the label `type`, which parsers ask for first, such as `syslog` or `nginx`.
 	Type string `yaml:"type"`
-	// Labels are fixed labels.
+	// Labels are the labels that all lines have.
 	Labels map[string]string `yaml:"labels"`
-	// LabelsFrom are labels taken from the record: name → topic, key,
-	// header:NAME, or, of an envelope, field:PATH.
+	// LabelsFrom are labels taken from the record, by the label's name: `topic`, `key`,
+	// `header:NAME`, or, of an envelope, `field:PATH`.
 	LabelsFrom map[string]string `yaml:"labels_from"`
-	// TypeMap translates the value of the label `type`: topic, tag or header → type.
+	// TypeMap translates the value of the label `type`, such as a topic's name to a type.
 	TypeMap map[string]string `yaml:"type_map"`
-	// MaxLineBytes cuts longer lines.
+	// MaxLineBytes is the size of the longest line; longer ones are cut.
 	MaxLineBytes component.Bytes `yaml:"max_line_bytes"`
-	// MaxDepth bounds how deep the JSON of an envelope may nest, at most 1000.
+	// MaxDepth is how deep the JSON of an envelope may nest, at most 1000.
 	MaxDepth int `yaml:"max_depth"`
 }
 
