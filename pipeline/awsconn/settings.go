@@ -10,11 +10,11 @@ import (
 
 // Settings say how AWS is reached. Start from Default.
 type Settings struct {
-	// Region is the AWS region, such as eu-west-1. When empty it is that of
-	// AWS_REGION or of the profile; one of them must name it.
+	// Region is the AWS region, such as `eu-west-1`. When empty it is that of
+	// `AWS_REGION` or of the profile; one of them must name it.
 	Region string `yaml:"region"`
 	// Profile is the profile of ~/.aws/config and ~/.aws/credentials to use;
-	// that of AWS_PROFILE, or the default one, when empty.
+	// that of `AWS_PROFILE`, or the default one, when empty.
 	Profile string `yaml:"profile"`
 	// AccessKeyID is an access key, with SecretAccessKey. When empty, credentials
 	// are found as AWS's own tools find them: the environment, the profile, the
@@ -22,19 +22,19 @@ type Settings struct {
 	AccessKeyID string `yaml:"access_key_id"`
 	// SecretAccessKey is the secret of AccessKeyID.
 	SecretAccessKey component.Secret `yaml:"secret_access_key"`
-	// SessionToken goes with an access key that is temporary.
+	// SessionToken goes with an access key that is temporary, as STS gives it.
 	SessionToken component.Secret `yaml:"session_token"`
 	// AssumeRole is a role to take on with these credentials.
 	AssumeRole AssumeRole `yaml:"assume_role"`
 	// Endpoint is the URL to send requests to instead of AWS's own, such as a
 	// VPC endpoint's or that of a service that speaks AWS's protocol. It is
-	// https://, or http:// on a loopback address.
+	// `https://`, or `http://` on a loopback address.
 	Endpoint string `yaml:"endpoint"`
-	// AllowHTTP lets Endpoint be http:// elsewhere too: requests and answers are
+	// AllowHTTP lets Endpoint be `http://` elsewhere too: requests and answers are
 	// then for anyone on the way to read and change.
 	AllowHTTP bool `yaml:"allow_http"`
 	// CAFile holds the authorities in PEM that the endpoints' certificates are
-	// checked by; those of AWS_CA_BUNDLE, or the system's, when empty.
+	// checked by; those of `AWS_CA_BUNDLE`, or the system's, when empty.
 	CAFile string `yaml:"ca_file"`
 	// MaxAttempts is how often a request is tried in a row, from 1, before it
 	// counts as failed and is tried again after a longer wait.
@@ -48,7 +48,7 @@ type Settings struct {
 
 // AssumeRole is a role that is taken on through STS.
 type AssumeRole struct {
-	// ARN names the role, such as arn:aws:iam::123456789012:role/logs; none when empty.
+	// ARN names the role, such as `arn:aws:iam::123456789012:role/logs`; none when empty.
 	ARN string `yaml:"arn"`
 	// ExternalID is the id that the role's owner asks for, where he does.
 	ExternalID component.Secret `yaml:"external_id"`

@@ -28,25 +28,26 @@ const mostEvents = 10_000
 
 // Config says which events are read. Start from Default.
 type Config struct {
-	// Groups are log groups by their names, such as /aws/lambda/login.
+	// Groups are log groups by their names, such as `/aws/lambda/login`. Name some
+	// here, or give a `group_prefix` or a `group_regexp`.
 	Groups []string `yaml:"groups"`
 	// GroupPrefix adds the log groups whose names begin with it.
 	GroupPrefix string `yaml:"group_prefix"`
 	// GroupRegexp adds the log groups whose whole name it matches; with
-	// group_prefix, a group must have both.
+	// `group_prefix`, a group must have both.
 	GroupRegexp string `yaml:"group_regexp"`
 	// StreamPrefix leaves out the log streams whose names do not begin with it.
 	StreamPrefix string `yaml:"stream_prefix"`
 	// StreamRegexp leaves out the log streams whose whole name it does not match.
 	StreamRegexp string `yaml:"stream_regexp"`
 	// FilterPattern is a filter in CloudWatch's own language that events must
-	// match, such as "?sshd ?sudo"; all when empty.
+	// match, such as `?sshd ?sudo`; all when empty.
 	FilterPattern string `yaml:"filter_pattern"`
 
 	awsconn.Settings `yaml:",inline"`
 
-	// Start is where to begin in a group that was never read: latest, the events
-	// from now on; oldest; or a time such as 2024-05-01T12:00:00Z, which is the
+	// Start is where to begin in a group that was never read: `latest`, the events
+	// from now on; `oldest`; or a time such as `2024-05-01T12:00:00Z`, which is the
 	// first of the window. Later starts go on where the last one ended, and a
 	// group that is made later is read from its first event.
 	Start string `yaml:"start"`
@@ -62,7 +63,7 @@ type Config struct {
 	// time gets a shorter overlap, which is said once and counted as a gap.
 	MaxRemembered int `yaml:"max_remembered"`
 	// OnGap says what to do when a group's retention removed events before they
-	// were read: fail ends the run, so that somebody decides; skip counts it,
+	// were read: `fail` ends the run, so that somebody decides; `skip` counts it,
 	// says so and goes on.
 	OnGap string `yaml:"on_gap"`
 	// Share leaves log groups to other processes: this one reads those whose

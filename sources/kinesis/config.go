@@ -38,17 +38,17 @@ type Config struct {
 
 	awsconn.Settings `yaml:",inline"`
 
-	// Start is where to begin at the very first start: trim_horizon, the oldest
-	// record that the stream keeps; latest, the records from now on; or a time
-	// such as 2024-05-01T12:00:00Z. Later starts go on where the last one ended.
+	// Start is where to begin at the very first start: `trim_horizon`, the oldest
+	// record that the stream keeps; `latest`, the records from now on; or a time
+	// such as `2024-05-01T12:00:00Z`. Later starts go on where the last one ended.
 	Start string `yaml:"start"`
 	// OnGap says what to do when the stream threw records away before they were
-	// read, or was deleted and made again: fail ends the run, so that somebody
-	// decides; skip counts it, says so and goes on at the oldest record.
+	// read, or was deleted and made again: `fail` ends the run, so that somebody
+	// decides; `skip` counts it, says so and goes on at the oldest record.
 	OnGap string `yaml:"on_gap"`
-	// Unwrap is cloudwatch where the stream gets CloudWatch Logs' subscriptions:
-	// each log event is then a record, with the headers log_group and log_stream
-	// (labels_from makes labels of them). With none, a record is what the producer put.
+	// Unwrap is `cloudwatch` where the stream gets CloudWatch Logs' subscriptions:
+	// each log event is then a record, with the headers `log_group` and
+	// `log_stream` (`labels_from` makes labels of them). With `none`, a record is what the producer put.
 	Unwrap string `yaml:"unwrap"`
 	// CheckHashRange drops the records within an aggregated one whose keys
 	// belong to another shard, and counts them. The Kinesis Producer Library
