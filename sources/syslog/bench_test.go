@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/sources/intake"
 )
 
 // benchMessages are lines of a small fleet, of both RFCs.
@@ -68,8 +70,11 @@ func (w *world) finish(b *testing.B, sent int, began time.Time) {
 // BenchmarkTCP sends over loopback as fast as it is taken, from two
 // connections of this process; it is bounded by count.
 func BenchmarkTCP(b *testing.B) {
-	for _, framing := range []string{framingOctet, framingNewline} {
-		b.Run(framing, func(b *testing.B) {
+	for _, c := range []struct{ framing, intake string }{
+		{framingOctet, intake.Direct}, {framingNewline, intake.Direct}, {framingOctet, intake.Journal},
+	} {
+		framing := c.framing
+		b.Run(framing+" "+c.intake, func(b *testing.B) {
 			const count = 1_000_000
 			var chunk []byte
 			for _, m := range benchMessages() {
@@ -83,7 +88,7 @@ func BenchmarkTCP(b *testing.B) {
 			}
 			chunk = bytes.Repeat(chunk, 4) // 512 messages
 			for range b.N {
-				w := listening(b, nil, "tcp://127.0.0.1:0")
+				w := listening(b, func(conf *Config) { conf.Intake, conf.Journal.Dir = c.intake, b.TempDir() }, "tcp://127.0.0.1:0")
 				w.keep = false
 				w.source.batches.poison = false
 				began := time.Now()

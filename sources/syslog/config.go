@@ -212,8 +212,9 @@ func init() {
 			"Over TCP and TLS the sender is held up while the pipeline is full, but what is under way when either side ends, in the buffers of both kernels, is lost, " +
 			"and the sender does not know how much that was. With `intake: journal` what was read and synced to disk survives a crash and is counted once. " +
 			"Without it, what was read behind the last checkpoint is gone as well.",
-		Example: "listen: [\"udp://:514\", \"tcp://:514\", \"unixgram:/run/sluice/log\"]\nallow: [192.0.2.0/24, \"2001:db8::/32\"]\n",
-		Default: Default,
+		Example:  "listen: [\"udp://:514\", \"tcp://:514\", \"unixgram:/run/sluice/log\"]\nallow: [192.0.2.0/24, \"2001:db8::/32\"]\n",
+		Delivery: "at most once (intake: journal: exactly once of what was read)",
+		Default:  Default,
 		New: func(name string, c Config, env sources.Env) (sources.Source, error) {
 			return New(name, c, env)
 		},
