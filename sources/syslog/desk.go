@@ -67,5 +67,5 @@ func (d *desk) flush(ctx context.Context, l *listener) error {
 	}
 	b := d.batch
 	d.batch = nil
-	return d.in.Put(ctx, intake.Entry{Topic: l.text, Labels: d.config.Labels, Records: b.records, Release: b.release}, nil)
+	return d.in.Put(ctx, intake.Entry{Topic: l.text, Labels: d.labels, Records: b.records, Release: b.release}, nil)
 }

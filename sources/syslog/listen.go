@@ -62,11 +62,6 @@ func (c *Config) addresses() ([]address, error) {
 	return out, nil
 }
 
-func fileMode(text string) (fs.FileMode, error) {
-	n, err := strconv.ParseUint(text, 8, 9)
-	return fs.FileMode(n), err
-}
-
 // packetConn is a UDP or a Unix datagram socket.
 type packetConn interface {
 	net.PacketConn
@@ -174,11 +169,7 @@ func (s *Source) bindUnix(l *listener) error {
 		return err
 	}
 	l.remove = l.place
-	mode, err := fileMode(s.config.SocketMode)
-	if err == nil {
-		err = os.Chmod(l.place, mode)
-	}
-	if err != nil {
+	if err := os.Chmod(l.place, fs.FileMode(s.config.SocketMode)); err != nil {
 		conn.Close()
 		return err
 	}

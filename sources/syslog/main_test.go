@@ -30,9 +30,10 @@ type world struct {
 	mu      sync.Mutex
 	lines   []string
 	topics  map[string]bool
-	changed chan struct{} // closed and made anew with every batch
-	gate    chan struct{} // when not nil, what is emitted waits for it
-	keep    bool          // keep the lines, not only their number
+	labels  map[string]string // of the last batch
+	changed chan struct{}     // closed and made anew with every batch
+	gate    chan struct{}     // when not nil, what is emitted waits for it
+	keep    bool              // keep the lines, not only their number
 	count   int
 }
 
@@ -117,7 +118,7 @@ func (w *world) emit(ctx context.Context, b *pipeline.RecordBatch) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.count += len(b.Records)
-	w.topics[b.Partition.Topic] = true
+	w.topics[b.Partition.Topic], w.labels = true, b.Labels
 	if w.keep {
 		for _, r := range b.Records {
 			w.lines = append(w.lines, string(r.Value))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"sync"
@@ -27,7 +28,8 @@ type Source struct {
 	form     *form
 	prefixes []netip.Prefix // that may send; everybody may when empty
 	places   []address
-	hostname string // of this machine: the host of messages from local sockets that name none
+	labels   map[string]string // of all lines
+	hostname string            // of this machine: the host of messages from local sockets that name none
 
 	health   *sources.Health
 	counters counters
@@ -65,6 +67,8 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 	if s.hostname, err = os.Hostname(); err != nil {
 		s.hostname = "localhost"
 	}
+	s.labels = map[string]string{"type": "syslog"}
+	maps.Copy(s.labels, c.Labels)
 	s.health = sources.NewHealth(s.log)
 	s.desks = make(chan *desk, desks)
 	for range desks {

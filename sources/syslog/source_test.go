@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -81,6 +82,28 @@ func (w *world) to(network, host string) net.Conn {
 	}
 	w.t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+func TestTheTypeIsSyslogUnlessItIsSet(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		labels, want map[string]string
+	}{
+		{"no labels", nil, map[string]string{"type": "syslog"}},
+		{"other labels", map[string]string{"site": "a"}, map[string]string{"type": "syslog", "site": "a"}},
+		{"another type", map[string]string{"type": "nginx"}, map[string]string{"type": "nginx"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := listening(t, func(conf *Config) { conf.Labels = c.labels }, "udp://127.0.0.1:0")
+			w.send(w.dial(0), bsdMessage)
+			w.got(1)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !maps.Equal(w.labels, c.want) {
+				t.Errorf("labels = %v, want %v", w.labels, c.want)
+			}
+		})
+	}
 }
 
 func TestOrderIsKept(t *testing.T) {
@@ -281,7 +304,6 @@ func TestMistakesInTheConfigurationAreNamed(t *testing.T) {
 		{"a framing that is none", "framing", func(c *Config) { c.Framing = "octets" }},
 		{"a header that is none", "headers", func(c *Config) { c.Headers = []string{"color"} }},
 		{"a zone that is none", "timezone", func(c *Config) { c.Timezone = "Mars/Olympus" }},
-		{"permissions that are none", "socket_mode", func(c *Config) { c.SocketMode = "rw" }},
 		{"no size", "max_message", func(c *Config) { c.MaxMessage = 0 }},
 		{"less memory than a message", "max_unfinished", func(c *Config) { c.MaxUnfinished = 1 }},
 		{"a negative time", "idle_timeout", func(c *Config) { c.IdleTimeout = -1 }},
@@ -296,5 +318,18 @@ func TestMistakesInTheConfigurationAreNamed(t *testing.T) {
 				t.Errorf("error = %v, want one of %s", err, c.key)
 			}
 		})
+	}
+}
+
+func TestPermissionsMayBeWrittenWithoutQuotes(t *testing.T) {
+	for text, want := range map[string]Mode{"0660": 0o660, `"0600"`: 0o600, "666": 0o666, "rw": 0, "0888": 0, "07777": 0} {
+		node, err := component.Parse([]byte("listen: ['unixgram:/run/log']\nsocket_mode: " + text + "\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := Default()
+		if err := component.Decode(node, &c); (err != nil) != (want == 0) || err == nil && c.SocketMode != want {
+			t.Errorf("%s is read as %s: %v", text, c.SocketMode, err)
+		}
 	}
 }
