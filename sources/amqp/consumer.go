@@ -71,7 +71,7 @@ func (c *consumer) consume(ctx, put context.Context, conn *amqp091.Connection, w
 	}
 	canceled := ch.NotifyCancel(make(chan string, 1))
 	closed := ch.NotifyClose(make(chan *amqp091.Error, 1))
-	deliveries, err := c.subscribe(ch)
+	deliveries, err := c.subscribe(ctx, conn, ch, what)
 	if err != nil {
 		_ = ch.Close()
 		return err
@@ -92,8 +92,23 @@ func (c *consumer) consume(ctx, put context.Context, conn *amqp091.Connection, w
 	return err
 }
 
-// subscribe asks for the queue's messages.
-func (c *consumer) subscribe(ch *amqp091.Channel) (<-chan amqp091.Delivery, error) {
+// subscribe asks for the queue's messages. A broker whose queue has no leader
+// may take its time for the answer: that is said, but breaks off nothing of the other queues.
+func (c *consumer) subscribe(ctx context.Context, conn *amqp091.Connection, ch *amqp091.Channel, what string) (<-chan amqp091.Delivery, error) {
+	// The library's calls know no context, and end early only with the connection.
+	defer context.AfterFunc(ctx, func() { _ = conn.CloseDeadline(time.Now()) })()
+	answered := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-answered:
+		case <-ctx.Done():
+		case <-c.source.clock.After(c.source.config.ConnectTimeout):
+			c.source.health.Failed(what, fmt.Errorf("the broker does not answer for the queue %q; it may have no leader", c.queue))
+		}
+	})
+	defer watch.Wait()
+	defer close(answered)
 	config := &c.source.config
 	if err := ch.Qos(config.Prefetch, 0, false); err != nil {
 		return nil, fmt.Errorf("setting the prefetch count: %w", err)

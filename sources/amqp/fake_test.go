@@ -26,6 +26,7 @@ type fake struct {
 	mu       sync.Mutex
 	conns    []net.Conn
 	missing  map[string]bool // queues that a passive declaration does not find
+	mute     map[string]bool // queues without a leader: basic.consume is not answered
 	made     []string        // queues and bindings that were made, in words
 	mechs    string          // the mechanisms on offer
 	signedIn []string        // mechanism and response of each sign-in
@@ -56,7 +57,7 @@ func newFake(t *testing.T) *fake {
 		t.Fatal(err)
 	}
 	f := &fake{
-		t: t, listener: l, mechs: "PLAIN EXTERNAL", missing: make(map[string]bool),
+		t: t, listener: l, mechs: "PLAIN EXTERNAL", missing: make(map[string]bool), mute: make(map[string]bool),
 		sessions: make(chan *fakeSession, 100), acked: make(chan ack, 10_000), ended: make(chan struct{}, 100),
 	}
 	f.wait.Go(func() {
@@ -227,6 +228,12 @@ func (f *fake) serve(conn net.Conn) error {
 		case [2]uint16{60, 20}: // basic.consume
 			r.u16()
 			s := &fakeSession{f: f, conn: conn, write: &write, channel: channel, queue: r.short(), tag: r.short(), prefetch: prefetch[channel]}
+			f.mu.Lock()
+			mute := f.mute[s.queue]
+			f.mu.Unlock()
+			if mute {
+				continue
+			}
 			send(method(channel, 60, 21, short(s.tag)))
 			f.sessions <- s
 		case [2]uint16{60, 80}: // basic.ack

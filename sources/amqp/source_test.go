@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,7 @@ type reading struct {
 	source *Source
 	log    *logBuffer
 	lines  chan line
+	next   atomic.Int64 // the offset behind the last line
 	cancel context.CancelFunc
 	done   chan error
 	ended  bool
@@ -71,6 +73,19 @@ func config(broker string, change ...func(*Config)) Config {
 // read starts a source with its state in dir, and stops it with the test.
 func read(t *testing.T, c Config, dir string) *reading {
 	t.Helper()
+	return readFrom(t, c, dir, nil)
+}
+
+// again starts a source of the same configuration where this one's checkpoint
+// would stand: behind all that it emitted.
+func (r *reading) again(t *testing.T, c Config, dir string) *reading {
+	t.Helper()
+	r.stop(t)
+	return readFrom(t, c, dir, sources.Positions{{Source: "amqp", Topic: "logs"}: r.next.Load()})
+}
+
+func readFrom(t *testing.T, c Config, dir string, from sources.Positions) *reading {
+	t.Helper()
 	r := &reading{log: &logBuffer{}, lines: make(chan line, 100_000), done: make(chan error, 1)}
 	var err error
 	r.source, err = New("amqp", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Dir: dir})
@@ -79,7 +94,7 @@ func read(t *testing.T, c Config, dir string) *reading {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.cancel = cancel
-	go func() { r.done <- r.source.Run(ctx, nil, r.emit) }()
+	go func() { r.done <- r.source.Run(ctx, from, r.emit) }()
 	t.Cleanup(func() {
 		r.stop(t)
 		if t.Failed() {
@@ -96,6 +111,7 @@ func (r *reading) emit(_ context.Context, b *pipeline.RecordBatch) error {
 			l.headers[h.Key] = string(h.Value)
 		}
 		r.lines <- l
+		r.next.Store(rec.Offset + 1)
 	}
 	if b.Release != nil {
 		b.Release()
@@ -123,7 +139,7 @@ func (r *reading) stop(t *testing.T) {
 	}
 }
 
-func (r *reading) next(t *testing.T) line {
+func (r *reading) line(t *testing.T) line {
 	t.Helper()
 	select {
 	case l := <-r.lines:
@@ -137,7 +153,7 @@ func (r *reading) next(t *testing.T) line {
 func (r *reading) expect(t *testing.T, texts ...string) {
 	t.Helper()
 	for _, want := range texts {
-		if got := r.next(t); got.text != want {
+		if got := r.line(t); got.text != want {
 			t.Fatalf("got %q, want %q", got.text, want)
 		}
 	}
@@ -163,7 +179,7 @@ func TestMessagesAreReadAndAcknowledged(t *testing.T) {
 	headers := slices.Concat(short("type"), []byte("S"), long("nginx"), short("n"), []byte("l"), u64(7), short("b"), []byte{'t', 1}, short("list"), []byte("A"), u32(0))
 	tag := s.deliver(message{body: "one", id: "m1", headers: headers}, message{}, message{body: "toolong"}, message{body: "three", again: true})
 	f.wantAck(tag)
-	got := r.next(t)
+	got := r.line(t)
 	want := map[string]string{"type": "nginx", "n": "7", "b": "true", "exchange": "ex", "routing_key": "key.x", "message_id": "m1"}
 	if got.text != "one" || got.queue != "logs" || got.key != "key.x" || fmt.Sprint(got.headers) != fmt.Sprint(want) {
 		t.Errorf("got %+v", got)
@@ -214,6 +230,17 @@ func TestTroubleOfOneQueueLeavesTheOthers(t *testing.T) {
 	if len(f.made) != 0 {
 		t.Errorf("made %v", f.made)
 	}
+}
+
+func TestAQueueThatIsNotAnsweredIsSaidAndHoldsUpNothing(t *testing.T) {
+	f := newFake(t)
+	f.mute["b"] = true
+	r := read(t, config(f.url(), func(c *Config) { c.Queues, c.ConnectTimeout = []string{"a", "b"}, 200*time.Millisecond }), t.TempDir())
+	s := f.session()
+	until(t, "the complaint", func() bool { return r.log.count("may have no leader") == 1 })
+	f.wantAck(s.deliver(message{body: "1"}))
+	r.expect(t, "1")
+	r.stop(t) // although the call is still under way
 }
 
 func TestQueuesAreMadeOnRequest(t *testing.T) {

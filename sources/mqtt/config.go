@@ -237,8 +237,9 @@ func init() {
 		Type:    "mqtt",
 		Summary: "Topics of an MQTT 3.1.1 broker, over TCP, TLS or WebSocket.",
 		Description: "Subscribes to topic filters and acknowledges a message once it is safe: with `intake: journal`, when it is synced to disk; " +
-			"with `intake: direct` and `ack: checkpoint`, when a checkpoint holds it, and then the broker's window of unacknowledged messages (20 in Mosquitto) " +
-			"bounds the rate to a window a checkpoint.\n\n" +
+			"with `intake: direct` and `ack: checkpoint`, when a checkpoint holds it, and then a broker that keeps to its window of unacknowledged messages sends one window " +
+			"a checkpoint: 20 messages a second with Mosquitto's window and a checkpoint every second, where a journal was measured to take some 8,000 a second through the same window. " +
+			"With QoS 2, set `set_tcp_nodelay true` in Mosquitto: each message takes two exchanges, which otherwise wait 40 ms for the kernel.\n\n" +
 			"The broker keeps the session (`clean_session: false`) under `client_id`, so that messages of QoS 1 and 2 wait for a source that is away, as long as the broker's " +
 			"own limits let them (`max_queued_messages` is 1000 in Mosquitto).\n\n" +
 			"Across a crash, messages of QoS 0 are received at most once and those of QoS 1 at least once: the broker sends again what it had no acknowledgement of. " +

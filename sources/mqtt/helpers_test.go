@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ type reading struct {
 	source *Source
 	log    *logBuffer
 	lines  chan line
+	next   atomic.Int64  // the offset behind the last line
 	gate   chan struct{} // nil, or closed to let Emit go on
 	cancel context.CancelFunc
 	done   chan error
@@ -68,6 +70,19 @@ func config(broker string, change ...func(*Config)) Config {
 // read starts a source with the state in dir, and stops it with the test.
 func read(t *testing.T, c Config, dir string, gate chan struct{}) *reading {
 	t.Helper()
+	return readFrom(t, c, dir, gate, nil)
+}
+
+// again starts a source of the same configuration where this one's checkpoint
+// would stand: behind all that it emitted.
+func (r *reading) again(t *testing.T, c Config, dir string) *reading {
+	t.Helper()
+	r.stop(t)
+	return readFrom(t, c, dir, nil, sources.Positions{{Source: "mqtt"}: r.next.Load()})
+}
+
+func readFrom(t *testing.T, c Config, dir string, gate chan struct{}, from sources.Positions) *reading {
+	t.Helper()
 	r := &reading{log: &logBuffer{}, lines: make(chan line, 100_000), gate: gate, done: make(chan error, 1)}
 	var err error
 	r.source, err = New("mqtt", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Dir: dir})
@@ -76,7 +91,7 @@ func read(t *testing.T, c Config, dir string, gate chan struct{}) *reading {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.cancel = cancel
-	go func() { r.done <- r.source.Run(ctx, nil, r.emit) }()
+	go func() { r.done <- r.source.Run(ctx, from, r.emit) }()
 	t.Cleanup(func() {
 		r.stop(t)
 		if t.Failed() {
@@ -102,6 +117,7 @@ func (r *reading) emit(ctx context.Context, b *pipeline.RecordBatch) error {
 			}
 		}
 		r.lines <- l
+		r.next.Store(l.offset + 1)
 	}
 	if b.Release != nil {
 		b.Release()
@@ -131,7 +147,7 @@ func (r *reading) stop(t *testing.T) {
 }
 
 // next waits for a line.
-func (r *reading) next(t *testing.T) line {
+func (r *reading) line(t *testing.T) line {
 	t.Helper()
 	select {
 	case l := <-r.lines:
@@ -146,7 +162,7 @@ func (r *reading) next(t *testing.T) line {
 func (r *reading) expect(t *testing.T, texts ...string) {
 	t.Helper()
 	for _, want := range texts {
-		if got := r.next(t); got.text != want {
+		if got := r.line(t); got.text != want {
 			t.Fatalf("got %q, want %q", got.text, want)
 		}
 	}

@@ -116,7 +116,7 @@ func TestMessagesOfEveryQoSBecomeLinesWithLabels(t *testing.T) {
 			{"zero", map[string]string{"site": "x"}},
 		} {
 			b.publish(t, m.topic, fmt.Sprint(m.topic, qos), false, qos)
-			got := r.next(t)
+			got := r.line(t)
 			if got.text != fmt.Sprint(m.topic, qos) || got.topic != m.topic || fmt.Sprint(got.labels) != fmt.Sprint(m.want) {
 				t.Errorf("got %+v, want the labels %v", got, m.want)
 			}

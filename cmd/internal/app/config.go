@@ -43,6 +43,7 @@ type Config struct {
 	sources, sinks []ast.Node
 	deadLetters    DeadLettersConfig
 	file           string
+	checkedDir     string // the sourcesDir of a configuration that is checked without its state
 }
 
 // RulesConfig selects rules from hub-shaped folders.
@@ -250,7 +251,7 @@ func (c *Config) StateDir() string {
 // in one of its name; "" when no state is kept.
 func (c *Config) sourcesDir() string {
 	if c.State.Dir == "" {
-		return ""
+		return c.checkedDir
 	}
 	return filepath.Join(c.StateDir(), "sources")
 }

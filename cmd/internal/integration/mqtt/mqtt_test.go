@@ -1,0 +1,163 @@
+//go:build integration
+
+package mqtt_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sluice/cmd/internal/integration/rig"
+	"sluice/pipeline/tlsclient/tlstest"
+)
+
+// TestKilledUnderLoad kills sluice again and again between receiving and
+// acknowledging. Messages of QoS 2 are counted once, those of QoS 1 at least once.
+func TestKilledUnderLoad(t *testing.T) {
+	lines, kills := 16_000, 6
+	if rig.Soak() {
+		lines, kills = 160_000, 60
+	}
+	random := rand.New(rand.NewPCG(rig.Seed(t), 1))
+	m := startMosquitto(t, tlstest.Files{})
+	in := rig.New(t, "mqtt", rig.Probing(source(m.url())))
+	in.StartReady(t, "subscribed")
+	p := newPublisher(t, m, "publisher")
+	qos := func(n int) byte { return byte(1 + n%2) }
+	var sending errgroup.Group
+	sending.Go(func() error { return p.send(0, lines, 10, qos) })
+	for range kills {
+		if err := rig.Pause(t.Context(), time.Duration(50+random.IntN(200))*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		in.Kill(t)
+		in.StartReady(t, "subscribed")
+	}
+	if err := sending.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	in.Drained(t, lines)
+	in.Stop(t)
+	tally := in.Tally(t)
+	repeats := tally.AtLeastOnce(t, lines)
+	for n, ids := range tally {
+		if qos(n) == 2 && len(ids) > 1 {
+			t.Errorf("line %d, of QoS 2, was poured %d times", n, len(ids))
+		}
+	}
+	t.Logf("%d lines, %d kills: %d lines of QoS 1 were poured more than once, none of QoS 2", lines, kills, repeats)
+}
+
+// TestTheBrokerGoesAway kills the broker under a running source, and then with
+// messages waiting in the session of one that is not there.
+func TestTheBrokerGoesAway(t *testing.T) {
+	const lines = 4000
+	m := startMosquitto(t, tlstest.Files{})
+	in := rig.New(t, "mqtt", rig.Probing(source(m.url())))
+	in.StartReady(t, "subscribed")
+	qos := func(n int) byte { return byte(1 + n%2) }
+	send := func(from, to int) {
+		p := newPublisher(t, m, fmt.Sprint("publisher", from))
+		p.mustSend(t, from, to, 10, qos)
+		p.close()
+	}
+	send(0, lines/4)
+	outage := func() {
+		m.save(t) // what the broker has not written, no client can bring back
+		m.Kill(t)
+		if err := rig.Pause(t.Context(), rig.Outage()); err != nil {
+			t.Fatal(err)
+		}
+		m.Start(t)
+	}
+	outage()
+	in.WaitFor(t, "reading goes on")
+	send(lines/4, lines/2)
+	in.Drained(t, lines/2)
+	if in.Said("reading is interrupted") != 1 || in.Said("reading goes on") != 1 || in.Said("has not kept the session") != 0 {
+		t.Errorf("the outage was not said once\n%s", in.Output())
+	}
+	in.Kill(t)
+	send(lines/2, 3*lines/4)
+	m.save(t)
+	m.Kill(t)
+	m.Start(t)
+	in.StartReady(t, "subscribed")
+	send(3*lines/4, lines)
+	in.Drained(t, lines)
+	in.Stop(t)
+	repeats := in.Tally(t).AtLeastOnce(t, lines)
+	t.Logf("%d lines, two outages of the broker: %d lines were poured more than once", lines, repeats)
+}
+
+// TestEveryWayIn reads over TLS with a client certificate, WebSocket, and both.
+func TestEveryWayIn(t *testing.T) {
+	files := tlstest.Make(t)
+	m := startMosquitto(t, files)
+	own := map[string]any{"ca_file": files.CA, "cert_file": files.ClientCert, "key_file": files.ClientKey}
+	var list []map[string]any
+	for i, url := range []string{
+		fmt.Sprintf("mqtts://127.0.0.1:%d", m.tls), fmt.Sprintf("ws://127.0.0.1:%d/mqtt", m.ws), fmt.Sprintf("wss://127.0.0.1:%d/mqtt", m.secure),
+	} {
+		c := source(url)
+		c["name"], c["client_id"], c["tls"] = fmt.Sprint("way", i), fmt.Sprint("way", i), own
+		c["subscriptions"] = []any{map[string]any{"filter": fmt.Sprintf("$share/group%d/probe/#", i), "qos": 1}}
+		list = append(list, c)
+	}
+	in := rig.New(t, "ways", rig.Probing(list...))
+	in.Start(t)
+	for i := range list {
+		in.WaitFor(t, fmt.Sprintf("source=way%d broker=", i))
+	}
+	p := newPublisher(t, m, "publisher")
+	p.mustSend(t, 0, 500, 100, func(int) byte { return 1 })
+	in.Drained(t, 500)
+	for n, tally := 0, in.Tally(t); n < 500; n++ {
+		if len(tally[n]) != 3 {
+			in.Drained(t, 500)
+			tally = in.Tally(t)
+		}
+	}
+	in.Stop(t)
+	for n, ids := range in.Tally(t) {
+		if len(ids) != 3 {
+			t.Errorf("line %d came %d times over three ways", n, len(ids))
+		}
+	}
+	if in.Said("interrupted") != 0 {
+		t.Errorf("the log is\n%s", in.Output())
+	}
+}
+
+// TestRates says how fast a broker with a window of 20 messages is read with a journal, and
+// without one when only checkpoints acknowledge.
+func TestRates(t *testing.T) {
+	m := startMosquitto(t, tlstest.Files{})
+	for i, tc := range []struct {
+		intake   string
+		interval string
+		lines    int
+	}{{"journal", "1s", 20_000}, {"direct", "1s", 400}} {
+		c := source(m.url())
+		c["client_id"], c["intake"] = fmt.Sprint("rate", i), tc.intake
+		config := rig.Probing(c)
+		config["rules"].(map[string]any)["scenarios"] = []string{"test/each-line"}
+		in := rig.New(t, fmt.Sprint("rate", i), config)
+		config["state"] = map[string]any{"dir": in.State(), "interval": tc.interval, "min_interval": tc.interval}
+		in.Configure(t, config)
+		in.StartReady(t, "subscribed")
+		p := newPublisher(t, m, "publisher")
+		began := time.Now()
+		p.mustSend(t, 0, tc.lines, 500, func(int) byte { return 1 })
+		published := time.Since(began)
+		in.Drained(t, tc.lines)
+		took := time.Since(began)
+		p.close()
+		in.Stop(t)
+		t.Logf("intake: %s, a checkpoint every %s: %d lines published in %v, through in %v, %.0f lines/s",
+			tc.intake, tc.interval, tc.lines, published.Round(time.Millisecond), took.Round(time.Millisecond), float64(tc.lines)/took.Seconds())
+	}
+}
