@@ -100,6 +100,25 @@ func TestASlowMessageEndsItsConnection(t *testing.T) {
 	w.serves(0)
 }
 
+func TestTimeInWhichASenderIsHeldUpDoesNotCount(t *testing.T) {
+	const timeout = 200 * time.Millisecond
+	w := listening(t, func(c *Config) { c.MessageTimeout = timeout }, "tcp://127.0.0.1:0")
+	gate := make(chan struct{})
+	w.mu.Lock()
+	w.gate = gate
+	w.mu.Unlock()
+	conn := w.dial(0)
+	w.send(conn, bsdMessage+"\n"+bsdMessage[:20])
+	w.until("it is held up", func() bool { return w.source.Stats().Records == 1 })
+	<-time.After(2 * timeout)
+	close(gate)
+	w.got(1)
+	w.send(conn, bsdMessage[20:]+"\n")
+	if got := w.got(2); got[1] != bsdLine || w.source.Stats().Drops != nil {
+		t.Errorf("lines = %q, stats %+v", got, w.source.Stats())
+	}
+}
+
 func TestAnIdleConnectionEndsWithoutALoss(t *testing.T) {
 	w := listening(t, func(c *Config) { c.IdleTimeout = 200 * time.Millisecond }, "tcp://127.0.0.1:0")
 	conn := w.dial(0)

@@ -112,8 +112,10 @@ type stream struct {
 	early  []byte  // what was read then
 	n      int
 
-	rest  []byte    // the beginning of a message
-	since time.Time // when its first byte was read
+	rest []byte // the beginning of a message
+	// left is how long the peer may still take for the message. Only the time in which we wait for the
+	// peer counts, not that in which it waits for us.
+	left time.Duration
 }
 
 // handshake sets up the encryption.
@@ -139,13 +141,13 @@ func (c *stream) unfinished() bool { return len(c.rest) > 0 || c.framer.skip > 0
 
 // ready waits until there is something to read; false when the connection is through.
 func (c *stream) ready() bool {
+	began := time.Now() // the network's deadlines are by the wall clock
 	var deadline time.Time
-	if c.unfinished() {
-		if t := c.config.MessageTimeout; t > 0 {
-			deadline = c.since.Add(t)
-		}
-	} else if t := c.config.IdleTimeout; t > 0 {
-		deadline = time.Now().Add(t) // the network's deadlines are by the wall clock
+	switch unfinished := c.unfinished(); {
+	case unfinished && c.config.MessageTimeout > 0:
+		deadline = began.Add(c.left)
+	case !unfinished && c.config.IdleTimeout > 0:
+		deadline = began.Add(c.config.IdleTimeout)
 	}
 	err := c.conn.SetReadDeadline(deadline)
 	switch {
@@ -161,6 +163,7 @@ func (c *stream) ready() bool {
 	if err != nil {
 		c.failed(err)
 	}
+	c.left -= time.Since(began)
 	return err == nil
 }
 
@@ -226,7 +229,7 @@ func (c *stream) round(ctx context.Context, d *desk) (open bool, err error) {
 func (c *stream) messages(ctx context.Context, d *desk, data *[]byte, last bool) (sound bool, err error) {
 	received := c.clock.Now()
 	if !c.unfinished() {
-		c.since = time.Now()
+		c.left = c.config.MessageTimeout
 	}
 	for {
 		msg, done, e := c.framer.next(*data, last)
@@ -242,7 +245,7 @@ func (c *stream) messages(ctx context.Context, d *desk, data *[]byte, last bool)
 		case shorter:
 			c.counters.cut.Add(1)
 		}
-		c.since = time.Now()
+		c.left = c.config.MessageTimeout
 		if e == refused {
 			continue
 		}
