@@ -86,10 +86,10 @@ func init() {
 		Summary:  "Log files: in one pass or as they grow, plain, gzip or zstd; standard input.",
 		Delivery: "exactly once (standard input: at most once)",
 		Description: "Reads files line by line. Compression is told by a file's first bytes. " +
-			"With `follow`, rotation by rename and truncation are handled; compressed files are then left out. " +
-			"Paths are relative to the folder that `sluice` is started in.\n\n" +
-			"A position is a byte of a file, so after a crash reading goes on behind the last line that a checkpoint holds. " +
-			"What is left in a file that was rotated away while Sluice did not run is not read: rotation by rename is followed while it runs.",
+			"With `follow`, files are read through rotation by rename, by copying and truncating, and by compressing, also while Sluice does not run, as " +
+			"long as the files stay in their folder; other compressed files are left out. Paths are relative to the folder that `sluice` is started in.\n\n" +
+			"A position is a byte of a file, and which file that is, is remembered beside the state, so after a crash reading goes on behind the last line that a checkpoint " +
+			"holds. What a file held that was truncated without a copy of it, behind the last look, is lost; it is counted as a gap where that is noticed.",
 		Example: "paths: [/var/log/nginx/access.log]\nfollow: true\nlabels: {type: nginx}\n",
 		Default: Default,
 		New: func(name string, c Config, env sources.Env) (sources.Source, error) {

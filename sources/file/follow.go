@@ -1,9 +1,11 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sync/errgroup"
 
 	"sluice/sources"
 )
@@ -19,10 +22,11 @@ import (
 // sorted by path, at most roundBytes of each, so that a long backlog in one
 // holds up no other.
 type follower struct {
-	s     *Source
-	from  sources.Positions
-	out   sources.Emit
-	tails map[string]*tail
+	s        *Source
+	registry *registry
+	from     sources.Positions
+	out      sources.Emit
+	tails    map[string]*tail
 	// left are files left alone: another name of a file that is being
 	// followed, as rotation gives it, or a compressed one.
 	left    map[string]os.FileInfo
@@ -32,8 +36,33 @@ type follower struct {
 // roundBytes is how much is read of one file before the next has its turn.
 const roundBytes = 4 << 20
 
-func newFollower(s *Source, from sources.Positions, out sources.Emit) *follower {
-	return &follower{s: s, from: from, out: out, tails: make(map[string]*tail), left: make(map[string]os.FileInfo)}
+// follow is Run with follow.
+func (s *Source) follow(ctx context.Context, from sources.Positions, out sources.Emit) (err error) {
+	r, err := openRegistry(s.name, s.env)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.registry = r
+	s.mu.Unlock()
+	defer func() { err = errors.Join(err, r.close()) }()
+	f := &follower{s: s, registry: r, from: from, out: out, tails: make(map[string]*tail), left: make(map[string]os.FileInfo)}
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var all errgroup.Group
+	all.Go(func() error {
+		err := r.run(writing)
+		if err != nil {
+			cancel()
+		}
+		return err
+	})
+	all.Go(func() error {
+		defer stop()
+		return f.run(inner)
+	})
+	return all.Wait()
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -44,6 +73,9 @@ func (f *follower) run(ctx context.Context) error {
 			t.close()
 		}
 	}()
+	if err := f.registry.held(ctx, slices.Collect(f.paths())); err != nil {
+		return err
+	}
 	for {
 		if err := f.discover(); err != nil {
 			return err
@@ -68,6 +100,17 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
+// paths are those that the state holds positions of.
+func (f *follower) paths() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for p := range f.from {
+			if !yield(p.Topic) {
+				return
+			}
+		}
+	}
+}
+
 // discover begins to follow files that are new, and forgets those that are gone.
 func (f *follower) discover() error {
 	paths, err := f.s.find()
@@ -76,6 +119,9 @@ func (f *follower) discover() error {
 	}
 	maps.DeleteFunc(f.tails, func(_ string, t *tail) bool { return t.gone })
 	left := make(map[string]os.FileInfo) // only what is still there: numbers of files are used again
+	if !f.started {                      // first those that were followed before: they know their files under other names
+		slices.SortStableFunc(paths, func(a, b string) int { return cmp.Compare(f.standing(b), f.standing(a)) })
+	}
 	for _, path := range paths {
 		if f.tails[path] != nil {
 			continue
@@ -88,7 +134,7 @@ func (f *follower) discover() error {
 			continue
 		}
 		switch {
-		case f.known(info):
+		case f.known(path, info):
 			left[path] = info
 		case compressedAt(path):
 			left[path] = info
@@ -102,20 +148,33 @@ func (f *follower) discover() error {
 	return nil
 }
 
+// standing is 1 for a path that the state stands in.
+func (f *follower) standing(path string) int {
+	if _, ok := f.from[f.s.partition(path)]; ok {
+		return 1
+	}
+	return 0
+}
+
 // known tells whether a file is or was followed under the name that it had
 // before rotation, or was left alone before.
-func (f *follower) known(info os.FileInfo) bool {
+func (f *follower) known(path string, info os.FileInfo) bool {
 	for _, l := range f.left {
 		if os.SameFile(l, info) {
 			return true
 		}
 	}
 	for _, t := range f.tails {
-		if t.info != nil && os.SameFile(t.info, info) {
+		if t.at != nil && os.SameFile(t.at.info, info) {
 			return true
 		}
+		for _, c := range t.next {
+			if os.SameFile(c.info, info) {
+				return true
+			}
+		}
 	}
-	return false
+	return f.registry.owner(path, info)
 }
 
 func compressedAt(path string) bool {
@@ -127,22 +186,29 @@ func compressedAt(path string) bool {
 	return isCompressed(file)
 }
 
+// add begins to follow a path.
 func (f *follower) add(path string, info os.FileInfo) {
-	t := &tail{s: f.s, path: path}
+	t := &tail{s: f.s, f: f, path: path}
+	f.tails[path] = t
+	files, held := f.registry.files(path)
 	if next, ok := f.from[f.s.partition(path)]; ok {
-		t.generation, t.begin = next>>generationShift, next&offsetMask
-		if t.begin > info.Size() { // another file by now, or truncated
-			t.generation++
-			t.begin = 0
-			f.s.gaps.Add(1)
-			f.s.log.Warn("the file is shorter than at the last checkpoint; it is read from its beginning", "path", path)
-		}
-	} else if p, ok := f.before(path); ok {
+		t.resume(files, next>>generationShift, next&offsetMask, info)
+		return
+	}
+	if p, ok := f.before(path); ok {
 		t.generation = p.Next>>generationShift + 1 // it was gone, and came again
-	} else if !f.started && f.s.config.Start == "end" {
+		return
+	}
+	if len(files) > 0 && !held { // a crash came before the first checkpoint
+		t.resume(files, files[0].Generation, files[0].Begin, info)
+		return
+	}
+	if len(files) > 0 { // the state is another by now
+		f.registry.forget(path)
+	}
+	if !f.started && f.s.config.Start == "end" {
 		t.begin = info.Size()
 	}
-	f.tails[path] = t
 }
 
 // before returns how far a path was read that was gone since.

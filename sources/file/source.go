@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"sluice/pipeline"
+	"sluice/pipeline/journal"
 	"sluice/sources"
 )
 
@@ -21,6 +22,7 @@ import (
 type Source struct {
 	name   string
 	config Config
+	env    sources.Env
 	log    *slog.Logger
 	clock  sources.Clock
 	stdin  io.Reader
@@ -28,7 +30,8 @@ type Source struct {
 
 	records, bytes, skipped, cut, errors, reconnects, gaps atomic.Uint64
 
-	mu         sync.Mutex // guards partitions
+	mu         sync.Mutex // guards what follows
+	registry   *registry  // nil before Run, and in one pass
 	partitions map[string]*sources.PartitionStats
 }
 
@@ -39,7 +42,7 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 	}
 	env = env.Complete()
 	s := &Source{
-		name: name, config: c, log: env.Log.With("source", name), clock: env.Clock, stdin: os.Stdin,
+		name: name, config: c, env: env, log: env.Log.With("source", name), clock: env.Clock, stdin: os.Stdin,
 		partitions: make(map[string]*sources.PartitionStats),
 	}
 	s.mem.blockBytes = int(c.BlockBytes)
@@ -49,8 +52,23 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 // Name implements sources.Source.
 func (s *Source) Name() string { return s.name }
 
-// Commit implements sources.Source: files remember nothing.
-func (s *Source) Commit(context.Context, sources.Positions) error { return nil }
+// Commit implements sources.Source: it notes of which files a state holds positions.
+func (s *Source) Commit(ctx context.Context, next sources.Positions) error {
+	s.mu.Lock()
+	r := s.registry
+	s.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	paths := make([]string, 0, len(next))
+	for p := range next {
+		paths = append(paths, p.Topic)
+	}
+	if err := r.held(ctx, paths); err != nil && !errors.Is(err, journal.ErrStopped) { // the next run notes it
+		return err
+	}
+	return nil
+}
 
 // Close implements sources.Source: Run leaves nothing open.
 func (s *Source) Close() error { return nil }
@@ -59,7 +77,7 @@ func (s *Source) Close() error { return nil }
 // its end is reported by the error, after all others were read.
 func (s *Source) Run(ctx context.Context, from sources.Positions, out sources.Emit) error {
 	if s.config.Follow {
-		return newFollower(s, from, out).run(ctx)
+		return s.follow(ctx, from, out)
 	}
 	paths, err := s.find()
 	if err != nil {

@@ -1,0 +1,2 @@
+// Package file tests the source file on the built binary: `make integration`.
+package file
