@@ -45,9 +45,13 @@ func openFormat(dir string, memTable int64) (format, error) {
 	return f, writeFloor(dir, memTable, 0)
 }
 
+// SourcesFolder is a folder in a state's own that is not the state's: sources
+// keep there what belongs to the same moment, such as journals.
+const SourcesFolder = "sources"
+
 // ignored says whether a folder counts as empty with something of that name in it.
 func ignored(name string) bool {
-	return name == formatFile+".new" || name == pidFile || name == importFolder || name == "lost+found"
+	return name == formatFile+".new" || name == pidFile || name == importFolder || name == SourcesFolder || name == "lost+found"
 }
 
 func readFormat(dir string) (format, error) {

@@ -12,11 +12,14 @@ import (
 func (t *tail) resume(files []identity, generation, begin int64, info os.FileInfo) {
 	t.generation, t.begin = generation, begin
 	i := slices.IndexFunc(files, func(id identity) bool { return id.Generation >= generation })
-	if i < 0 || files[i].Generation != generation { // of a state that is older than the registry
+	if i < 0 { // no registry was kept
 		if begin > info.Size() {
 			t.anew("the file is shorter than at the last checkpoint; it is read from its beginning")
 		}
 		return
+	}
+	if files[i].Generation > generation { // of a state that is much older than the registry
+		t.anew("the file in which the state stands is long forgotten; those after it are read from their beginning")
 	}
 	for _, id := range files[i:] {
 		if id.Generation != generation {

@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"sluice/pipeline/component"
+	"sluice/pipeline/state"
 	"sluice/stages/decide"
 	"sluice/stages/decode"
 	"sluice/stages/engine"
@@ -253,7 +254,7 @@ func (c *Config) sourcesDir() string {
 	if c.State.Dir == "" {
 		return c.checkedDir
 	}
-	return filepath.Join(c.StateDir(), "sources")
+	return filepath.Join(c.StateDir(), state.SourcesFolder)
 }
 
 func (c *Config) relatives(paths []string) []string {
