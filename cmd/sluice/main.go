@@ -16,12 +16,14 @@ import (
 	_ "sluice/sinks/file"
 	_ "sluice/sinks/kafka"
 	_ "sluice/sources/amqp"
+	_ "sluice/sources/cloudtrail"
 	_ "sluice/sources/cloudwatch"
 	_ "sluice/sources/file"
 	_ "sluice/sources/kafka"
 	_ "sluice/sources/kinesis"
 	_ "sluice/sources/mqtt"
 	_ "sluice/sources/nats"
+	_ "sluice/sources/s3"
 	_ "sluice/sources/syslog"
 )
 
