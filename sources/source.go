@@ -63,7 +63,7 @@ type Announcer interface {
 // Stats is what a source has done so far.
 type Stats struct {
 	Records, Bytes uint64
-	// Skipped counts empty lines and tombstones, which are no records.
+	// Skipped counts empty lines and tombstones, which are no records, and repeats that are known as such.
 	Skipped uint64
 	// Cut counts records shortened to the configured size.
 	Cut uint64
@@ -71,8 +71,8 @@ type Stats struct {
 	Errors, Reconnects uint64
 	// Gaps counts times when the input had dropped or overwritten records before they were read.
 	Gaps uint64
-	// Redelivered counts records that came once more, as far as the input says so: after a
-	// crash or a lost connection it cannot know what was taken. They may have been counted twice.
+	// Redelivered counts records that the input says it has delivered before, and that were taken: after a
+	// crash or a lost connection it cannot know what was. They may have been counted twice.
 	Redelivered uint64
 	// Drops counts what was refused or thrown away, by reason, such as
 	// "message too long" or "peer not allowed": a short plain phrase, from a fixed

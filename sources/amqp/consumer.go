@@ -221,12 +221,9 @@ func (c *consumer) add(n *run, d *amqp091.Delivery) {
 	s := c.source
 	n.tag = d.DeliveryTag
 	again := d.Redelivered || deliveryCount(d.Headers) > 0
-	if again {
-		s.redelivered.Add(1)
-	}
 	if c.ids != nil && d.MessageId != "" {
 		if again && c.ids.has(d.MessageId) {
-			s.repeats.Add(1)
+			s.skipped.Add(1)
 			return
 		}
 		mark, value := c.ids.add(d.MessageId)
@@ -242,6 +239,9 @@ func (c *consumer) add(n *run, d *amqp091.Delivery) {
 	if len(d.Body) > limit {
 		d.Body = append([]byte(nil), d.Body[:limit]...) // the rest is given back to memory
 		s.cut.Add(1)
+	}
+	if again {
+		s.redelivered.Add(1)
 	}
 	n.records = append(n.records, pipeline.Record{Value: d.Body, Key: []byte(d.RoutingKey), Headers: headers(d), Time: s.clock.Now()})
 	n.bytes += len(d.Body)

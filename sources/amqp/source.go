@@ -36,7 +36,7 @@ type Source struct {
 	clock   sources.Clock
 	durable bool // marks outlive the process
 
-	skipped, cut, redelivered, repeats atomic.Uint64
+	skipped, cut, redelivered atomic.Uint64
 
 	mu        sync.Mutex
 	consumers []*consumer
@@ -174,12 +174,6 @@ func (s *Source) Stats() sources.Stats {
 	s.in.Fill(&st)
 	s.health.Fill(&st)
 	st.Skipped, st.Cut, st.Redelivered = s.skipped.Load(), s.cut.Load(), s.redelivered.Load()
-	if n := s.repeats.Load(); n > 0 {
-		if st.Drops == nil {
-			st.Drops = make(map[string]uint64)
-		}
-		st.Drops["repeat of a message that was taken"] = n
-	}
 	return st
 }
 

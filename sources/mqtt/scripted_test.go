@@ -170,6 +170,22 @@ func TestAcknowledgementsKeepTheOrderOfTheMessages(t *testing.T) {
 	}
 }
 
+func TestWhatMayBeARepeatIsCountedAsOne(t *testing.T) {
+	b := newScripted(t)
+	r := read(t, config(b.url()), t.TempDir(), nil)
+	p := b.subscribed(false)
+	p.publish("one", 1, 1, false)
+	p.acked(packets.Puback, 1)
+	p.conn.Close() // the broker has not taken the acknowledgement in
+	p, _ = b.accept(true, packets.Accepted)
+	p.publish("one", 1, 1, true)
+	p.acked(packets.Puback, 1)
+	r.expect(t, "one", "one")
+	if st := r.source.Stats(); st.Redelivered != 1 || st.Skipped != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestALostSessionIsForgottenAndSaid(t *testing.T) {
 	b := newScripted(t)
 	r := read(t, config(b.url(), func(c *Config) { c.Subscriptions[0].QoS = 2 }), t.TempDir(), nil)

@@ -324,12 +324,9 @@ func (c *session) publish(p *packet) error {
 	s := c.source
 	var r receipt
 	if p.qos > 0 {
-		if p.dup {
-			s.redelivered.Add(1)
-		}
 		var again bool
 		if r, again = c.memory.inbox.take(p, c.out); again {
-			s.drop("repeat of a message that was taken")
+			s.skipped.Add(1)
 			return nil
 		}
 	}
@@ -362,6 +359,9 @@ func (c *session) record(p *packet, to *route, r receipt) error {
 	n.bytes += len(p.payload)
 	if p.cut {
 		c.source.cut.Add(1)
+	}
+	if p.dup && p.qos > 0 {
+		c.source.redelivered.Add(1)
 	}
 	if p.qos > 0 {
 		n.receipts = append(n.receipts, r)

@@ -24,6 +24,8 @@ type Status struct {
 	Behind time.Duration
 	// Drops counts what the sources refused or threw away, by source and reason.
 	Drops map[string]map[string]uint64
+	// Redelivered counts the records, by source, that came once more and may have been counted twice.
+	Redelivered map[string]uint64
 	// Connections is how many peers are connected to the sources at the moment.
 	Connections int64
 	// Waiting is how many alerts wait in the outbox, counted once a sink.
@@ -61,8 +63,32 @@ func (p *Pipeline) Status() Status {
 			s.Lag += max(0, part.Lag())
 		}
 		s.Behind = max(s.Behind, stats.Behind)
+		s.Connections += stats.Connections
+		if len(stats.Drops) > 0 {
+			s.Drops = with(s.Drops, src.Name(), stats.Drops)
+		}
+		if stats.Redelivered > 0 {
+			s.Redelivered = with(s.Redelivered, src.Name(), stats.Redelivered)
+		}
 	}
 	return s
+}
+
+// with is a map with one entry more, made if need be.
+func with[V any](m map[string]V, key string, value V) map[string]V {
+	if m == nil {
+		m = make(map[string]V)
+	}
+	m[key] = value
+	return m
+}
+
+// redelivered is the sum of all sources'.
+func (s Status) redelivered() (n uint64) {
+	for _, of := range s.Redelivered {
+		n += of
+	}
+	return n
 }
 
 // dropped is the sum of all drops.
@@ -96,6 +122,9 @@ func (s Status) line(before Status, over time.Duration) string {
 		if now := n - before.dropped(); now > 0 {
 			fmt.Fprintf(&b, ", %s just now", short(float64(now)))
 		}
+	}
+	if n := s.redelivered(); n > 0 {
+		fmt.Fprintf(&b, " · %s delivered again", short(float64(n)))
 	}
 	if s.Waiting > 0 {
 		fmt.Fprintf(&b, " · %s wait for sinks", short(float64(s.Waiting)))
@@ -201,6 +230,9 @@ func (p *Pipeline) logLosses() {
 		for _, reason := range slices.Sorted(maps.Keys(s.Drops[source])) {
 			p.log.Warn("a source dropped something", "source", source, "reason", reason, "count", s.Drops[source][reason])
 		}
+	}
+	for _, source := range slices.Sorted(maps.Keys(s.Redelivered)) {
+		p.log.Info("records were delivered again, and may have been counted twice", "source", source, "count", s.Redelivered[source])
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Errors)) {
 		p.log.Warn("lines or records could not be used", "reason", reason, "count", s.Errors[reason])
