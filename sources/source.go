@@ -123,6 +123,9 @@ type Env struct {
 	// like. Each source makes one of its own name in it when it needs one. Dir is empty where no state
 	// is kept (state.dir): what needs a folder then asks for one in its configuration.
 	Dir string
+	// Reserve, when set, tells how many bytes of Dir's file system the state
+	// needs to stay free. What writes much into Dir stops before there is less, or nothing can be read any more.
+	Reserve func() int64
 }
 
 // Complete returns the environment with its defaults filled in.

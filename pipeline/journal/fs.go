@@ -19,6 +19,8 @@ type FS interface {
 	Remove(path string) error
 	// SyncDir makes durable which files a folder has.
 	SyncDir(dir string) error
+	// Free returns how many bytes this process may still write.
+	Free(dir string) (int64, error)
 }
 
 // File is an open file of an FS.
@@ -72,6 +74,14 @@ func (disk) SyncDir(dir string) error {
 	}
 	defer f.Close()
 	return f.Sync()
+}
+
+func (disk) Free(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
 type diskFile struct{ *os.File }

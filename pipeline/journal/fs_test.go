@@ -20,6 +20,7 @@ type memory struct {
 	// fail is asked before each operation: create, open, write, sync, syncdir, remove, truncate.
 	fail  func(op, path string) error
 	syncs int
+	free  int64
 }
 
 type memoryFile struct {
@@ -97,6 +98,12 @@ func (m *memory) SyncDir(dir string) error {
 		m.durable[path] = f
 	}
 	return nil
+}
+
+func (m *memory) Free(string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.free, nil
 }
 
 func (f *memoryFile) ReadAt(b []byte, at int64) (int, error) {

@@ -388,6 +388,26 @@ func TestADiskThatIsFullIsWaitedFor(t *testing.T) {
 	}
 }
 
+func TestARoomThatOthersNeedIsLeftToThem(t *testing.T) {
+	fs := newMemory()
+	o := options(t, fs)
+	o.Reserve = func() int64 { return 1000 }
+	var told []string
+	o.Trouble = func(err error) { told = append(told, fmt.Sprint(errors.Is(err, unix.ENOSPC))) }
+	o.After = func(time.Duration) <-chan time.Time {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		fs.free += 600
+		c := make(chan time.Time, 1)
+		c <- time.Time{}
+		return c
+	}
+	j := start(t, o)
+	j.mustPut(entry("a", "1"))
+	want(t, "told", strings.Join(told, " "), "true true false")
+	j.end()
+}
+
 func TestADiskThatFailsStopsTheJournalAndAcknowledgesNothing(t *testing.T) {
 	for _, c := range []struct {
 		op    string

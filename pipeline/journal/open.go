@@ -26,6 +26,9 @@ type Options struct {
 	// Trouble is told why nothing can be written at the moment, each time that it
 	// was tried, and nil when it works again.
 	Trouble func(error)
+	// Reserve, when set, tells how many bytes of the file system must stay free for others: the journal
+	// waits as if the disk were full when it would leave less. It is asked before every write.
+	Reserve func() int64
 	// After is the clock that retries wait by; nil is time.After.
 	After func(time.Duration) <-chan time.Time
 	// FS is the file system; nil is the machine's.

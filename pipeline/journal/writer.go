@@ -168,7 +168,29 @@ func (j *Journal) trouble(err error) {
 	}
 }
 
+// leaves refuses a write that would leave too little of the disk to others.
+func (j *Journal) leaves(size int) error {
+	if j.o.Reserve == nil {
+		return nil
+	}
+	reserve := j.o.Reserve()
+	if reserve <= 0 {
+		return nil
+	}
+	free, err := j.o.FS.Free(j.o.Dir)
+	if err != nil {
+		return fmt.Errorf("journal: asking for the space left: %w", err)
+	}
+	if free-int64(size) < reserve {
+		return fmt.Errorf("journal: the file system of %s has %d bytes left, and %d must stay free for the state: %w", j.o.Dir, free, reserve, unix.ENOSPC)
+	}
+	return nil
+}
+
 func (j *Journal) tryWrite(g *group) error {
+	if err := j.leaves(len(g.buf)); err != nil {
+		return err
+	}
 	j.mu.Lock()
 	full := j.active != nil && j.segments[len(j.segments)-1].size+int64(len(g.buf)) > j.o.SegmentBytes
 	roll := j.active == nil || full || j.jump

@@ -36,7 +36,8 @@ type Config struct {
 // JournalConfig says where a journal is and how large it may grow.
 type JournalConfig struct {
 	// Dir is the folder of the journal, of this source alone. Left empty it is a folder beside
-	// the state (`state.dir`), so that a backup of the one holds the other.
+	// the state (`state.dir`), so that a backup of the one holds the other. A
+	// relative path begins in the folder that `sluice` is started in.
 	Dir string `yaml:"dir"`
 	// MaxBytes is how much the journal may hold before senders have to wait, in bytes or with a unit. What a
 	// checkpoint holds leaves the journal, so it fills only while the pipeline is behind.

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"sluice/pipeline"
 	"sluice/pipeline/journal"
@@ -77,7 +80,7 @@ func (w *journaled) open(from sources.Positions) (*journal.Journal, map[journal.
 	c := &w.in.config.Journal
 	j, err := journal.Open(journal.Options{
 		Dir: w.in.dir(), SegmentBytes: int64(c.SegmentBytes), MaxBytes: int64(c.MaxBytes), Log: w.in.env.Log,
-		Trouble: w.trouble, After: w.in.env.Clock.After,
+		Trouble: w.trouble, After: w.in.env.Clock.After, Reserve: w.reserve(),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -145,6 +148,44 @@ func (w *journaled) compare(j *journal.Journal, start map[journal.Stream]int64) 
 	j.Advance(ahead)
 	return nil
 }
+
+// reserve returns what tells how much of the disk the journal leaves to the
+// state: more than that needs, since a state that is short of room lets nothing out of the journal. A
+// journal on another disk leaves nothing.
+func (w *journaled) reserve() func() int64 {
+	if w.in.env.Reserve == nil || w.in.config.Journal.Dir != "" && !sameDisk(w.in.config.Journal.Dir, filepath.Dir(w.in.env.Dir)) {
+		return nil
+	}
+	var asked time.Time
+	var reserve int64
+	return func() int64 { // the journal's one writer calls it
+		if now := w.in.env.Clock.Now(); now.Sub(asked) >= time.Second {
+			asked = now
+			if needs := w.in.env.Reserve(); needs > 0 {
+				reserve = needs + needs/4 + spare
+			}
+		}
+		return reserve
+	}
+}
+
+// sameDisk tells whether two folders are on one file system, as far as they are there.
+func sameDisk(a, b string) bool {
+	var of [2]unix.Stat_t
+	for i, dir := range []string{a, b} {
+		for unix.Stat(dir, &of[i]) != nil {
+			up := filepath.Dir(dir)
+			if up == dir {
+				return false
+			}
+			dir = up // it is made there
+		}
+	}
+	return of[0].Dev == of[1].Dev
+}
+
+// spare is how much more the journal leaves free than the state needs.
+const spare = 64 << 20
 
 // trouble is told whether the journal can be written.
 func (w *journaled) trouble(err error) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -290,4 +291,35 @@ func TestMain(m *testing.M) {
 		return
 	}
 	verify(m)
+}
+
+func TestTheJournalLeavesTheStateItsRoom(t *testing.T) {
+	for _, elsewhere := range []string{"", t.TempDir()} {
+		c := intake.Default(intake.Journal)
+		c.Journal.Dir = elsewhere
+		in, err := intake.New("in", "test", c, sources.Env{Dir: t.TempDir(), Reserve: func() int64 { return 1 << 60 }})
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		a := &answers{}
+		err = in.Run(ctx, nil, (&sink{}).emit, func(ctx context.Context) error {
+			must(t, in.Put(ctx, entry("", "1"), a.to("one")))
+			for !in.Full() {
+				runtime.Gosched()
+			}
+			cancel()
+			return ctx.Err()
+		})
+		if err == nil || !strings.Contains(err.Error(), "stay free") {
+			t.Errorf("Run: %v", err)
+		}
+		if got := a.take(); !strings.Contains(got, "stay free") {
+			t.Errorf("acknowledged: %q", got)
+		}
+		var st sources.Stats
+		in.Fill(&st)
+		if st.Errors == 0 {
+			t.Error("the trouble is not counted")
+		}
+		must(t, in.Close())
+	}
 }

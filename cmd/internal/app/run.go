@@ -192,7 +192,7 @@ func (p *Pipeline) addSource(node ast.Node, env Env) error {
 	if err != nil {
 		return err
 	}
-	src, err := sources.New(rest, sources.Env{Log: env.Log, Clock: env.Clock, Dir: p.config.sourcesDir()})
+	src, err := sources.New(rest, sources.Env{Log: env.Log, Clock: env.Clock, Dir: p.config.sourcesDir(), Reserve: p.reserve})
 	if err != nil {
 		return err
 	}
@@ -207,6 +207,18 @@ func (p *Pipeline) addSource(node ast.Node, env Env) error {
 	}
 	p.decode[src.Name()] = config
 	return nil
+}
+
+// reserve is how much of the disk the state needs to stay free.
+func (p *Pipeline) reserve() int64 {
+	if p.durable == nil {
+		return 0
+	}
+	space, err := p.durable.store.Space()
+	if err != nil {
+		return 0 // it is closed, or the watch tells
+	}
+	return space.Reserve
 }
 
 func (p *Pipeline) addSink(node ast.Node, env Env) error {
