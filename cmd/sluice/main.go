@@ -19,6 +19,7 @@ import (
 	_ "sluice/sources/cloudtrail"
 	_ "sluice/sources/cloudwatch"
 	_ "sluice/sources/file"
+	_ "sluice/sources/journald"
 	_ "sluice/sources/kafka"
 	_ "sluice/sources/kinesis"
 	_ "sluice/sources/mqtt"

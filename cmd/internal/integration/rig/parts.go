@@ -39,7 +39,7 @@ func find(program string) (string, bool) {
 	if path, err := exec.LookPath(program); err == nil {
 		return path, true
 	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/lib/systemd"} {
 		path := filepath.Join(dir, program)
 		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
 			return path, true

@@ -1,0 +1,14 @@
+// Package journald is the source of systemd's journal. It runs journalctl, as
+// the journal's files have no other reader that every systemd agrees with, and
+// reads its export format, in which fields may hold any bytes.
+//
+//	command.go  the arguments of journalctl, and the process
+//	export.go   its output taken apart, in bounded memory
+//	record.go   an entry made a line, as a syslog daemon would write it
+//	source.go   entries into the intake, each run of them with the cursor behind it
+//
+// The cursor of the last entry is a mark of the intake (sluice/sources/intake),
+// kept in one synced write with the records. A new journalctl begins at the
+// cursor, whose own entry is left out, so that after a crash of either side
+// each entry is counted once.
+package journald
