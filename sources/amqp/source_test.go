@@ -192,6 +192,33 @@ func TestMessagesAreReadAndAcknowledged(t *testing.T) {
 	}
 }
 
+func TestTheCheckpointAfterTheEndIsAcknowledged(t *testing.T) {
+	f := newFake(t)
+	r := read(t, config(f.url(), func(c *Config) { c.Ack = intake.AckCheckpoint }), t.TempDir())
+	commit := func(n int64) {
+		t.Helper()
+		if err := r.source.Commit(t.Context(), sources.Positions{{Source: "amqp", Topic: "logs"}: n}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := f.session()
+	for i := range 5 {
+		s.deliver(message{body: fmt.Sprint(i)})
+		r.expect(t, fmt.Sprint(i)) // so that each is an entry of its own
+	}
+	commit(2)
+	f.wantAck(2)
+	r.cancel()
+	if err := <-r.done; err != context.Canceled {
+		t.Errorf("Run gave %v", err)
+	}
+	r.done <- nil
+	commit(4)
+	r.stop(t)
+	f.wantAck(4)
+	<-f.ended
+}
+
 func TestAnOutageIsSaidOnce(t *testing.T) {
 	f := newFake(t)
 	r := read(t, config(f.url()), t.TempDir())

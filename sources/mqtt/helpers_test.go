@@ -89,6 +89,7 @@ func readFrom(t *testing.T, c Config, dir string, gate chan struct{}, from sourc
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.source.farewell = 50 * time.Millisecond // most scripted brokers never close
 	ctx, cancel := context.WithCancel(t.Context())
 	r.cancel = cancel
 	go func() { r.done <- r.source.Run(ctx, from, r.emit) }()

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"sluice/sources"
+	"sluice/sources/intake"
 )
 
 // scripted is a broker that does what the test says, packet by packet.
@@ -182,6 +186,61 @@ func TestWhatMayBeARepeatIsCountedAsOne(t *testing.T) {
 	p.acked(packets.Puback, 1)
 	r.expect(t, "one", "one")
 	if st := r.source.Stats(); st.Redelivered != 1 || st.Skipped != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// checkpointed has only checkpoints acknowledge.
+func checkpointed(c *Config) { c.Intake, c.Ack = intake.Direct, intake.AckCheckpoint }
+
+// commit tells the source that a checkpoint holds the first n records.
+func (r *reading) commit(t *testing.T, n int64) {
+	t.Helper()
+	if err := r.source.Commit(t.Context(), sources.Positions{{Source: "mqtt"}: n}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheCheckpointAfterTheEndIsAcknowledged(t *testing.T) {
+	b := newScripted(t)
+	r := read(t, config(b.url(), checkpointed), t.TempDir(), nil)
+	p := b.subscribed(false)
+	for id := uint16(1); id <= 5; id++ {
+		p.publish(fmt.Sprint(id), 1, id, false)
+		r.expect(t, fmt.Sprint(id)) // so that each is an entry of its own
+	}
+	r.commit(t, 2)
+	p.acked(packets.Puback, 1, 2)
+	r.cancel()
+	if err := <-r.done; err != context.Canceled {
+		t.Errorf("Run gave %v", err)
+	}
+	r.done <- nil
+	r.commit(t, 4)
+	go func() { // what was under way when the end came
+		p.publish("6", 1, 6, false)
+		p.acked(packets.Puback, 3, 4)
+		p.want(packets.Disconnect)
+		p.conn.Close()
+	}()
+	r.stop(t)
+	p.gone()
+}
+
+func TestARepeatThatNoCheckpointHoldsYetIsTheSameMessage(t *testing.T) {
+	b := newScripted(t)
+	r := read(t, config(b.url(), checkpointed), t.TempDir(), nil)
+	p := b.subscribed(false)
+	p.publish("one", 1, 1, false)
+	r.expect(t, "one")
+	p.conn.Close()
+	p, _ = b.accept(true, packets.Accepted)
+	p.publish("one", 1, 1, true)
+	p.publish("two", 1, 2, false)
+	r.expect(t, "two")
+	r.commit(t, 2)
+	p.acked(packets.Puback, 1, 2)
+	if st := r.source.Stats(); st.Skipped != 1 || st.Redelivered != 0 {
 		t.Errorf("%+v", st)
 	}
 }

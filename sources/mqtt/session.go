@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -421,5 +422,9 @@ func (c *session) goodbye() {
 	if err := c.out.flush(); err != nil {
 		c.source.log.Debug("the broker was not told of the end", "error", err)
 	}
+	// A connection that is closed with something unread is reset, and then the broker may
+	// never see what was just written: so what still comes is read until the broker closes.
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.source.farewell))
+	_, _ = io.Copy(io.Discard, c.conn)
 	c.out.close()
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sluice/pipeline"
 	"sluice/sources"
@@ -24,6 +26,8 @@ type Source struct {
 	health  *sources.Health
 	log     *slog.Logger
 	clock   sources.Clock
+	// farewell bounds waiting for the broker to close the connection in the end.
+	farewell time.Duration
 
 	skipped, cut, redelivered, gaps atomic.Uint64
 
@@ -40,7 +44,7 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 	}
 	env = env.Complete()
 	s := &Source{name: name, config: c, log: env.Log.With("source", name), clock: env.Clock, drops: make(map[string]uint64)}
-	s.health = sources.NewHealth(s.log)
+	s.health, s.farewell = sources.NewHealth(s.log), 2*time.Second
 	for _, text := range c.Brokers {
 		b, err := parseBroker(text)
 		if err != nil {
@@ -74,13 +78,16 @@ func (s *Source) Commit(ctx context.Context, next sources.Positions) error {
 
 // Run implements sources.Source.
 func (s *Source) Run(ctx context.Context, from sources.Positions, out sources.Emit) error {
-	s.warnOfOverlaps()
+	s.warn()
 	return s.in.Run(ctx, from, out, s.receive)
 }
 
-// warnOfOverlaps says which filters may have messages delivered twice.
-func (s *Source) warnOfOverlaps() {
+// warn says which filters may have messages delivered twice, or not at all.
+func (s *Source) warn() {
 	for i, a := range s.router.patterns {
+		if a.qos == 0 && !s.config.CleanSession {
+			s.log.Info("a subscription has qos 0: what is published while there is no connection is lost, and what a crash interrupts", "filter", a.wire)
+		}
 		for _, b := range s.router.patterns[i+1:] {
 			if overlaps(a.levels, b.levels) {
 				s.log.Warn("two subscriptions overlap: the broker may deliver what both match twice", "filter", a.wire, "other", b.wire)
@@ -116,13 +123,17 @@ func (s *Source) receive(ctx context.Context) error {
 			if errors.As(err, new(putError)) {
 				return err
 			}
-			s.health.Failed("broker", err)
 			if c != nil {
-				if s.clock.Now().Sub(began) >= s.config.BackoffMax {
-					backoff.Reset() // it was no connection that fails at once, again and again
+				// Two clients with one id take the connection from each other for ever, each after its wait.
+				if s.clock.Now().Sub(began) >= 3*s.config.BackoffMax {
+					backoff.Reset()
+				} else {
+					err = fmt.Errorf("%w; if this comes again and again, another client may use the client_id %q", err, s.config.ClientID)
 				}
+				s.health.Failed("broker", err)
 				break // the same broker first: it has the session
 			}
+			s.health.Failed("broker", err)
 			at = (at + 1) % len(s.brokers)
 		}
 		if err := backoff.Wait(ctx); err != nil {

@@ -232,6 +232,16 @@ func TestSharedSubscriptionsSplitTheMessages(t *testing.T) {
 	}
 }
 
+func TestTwoClientsOfOneIDAreTold(t *testing.T) {
+	b := startMochi(t, "", false, nil, nil)
+	one := read(t, config("mqtt://"+b.address), t.TempDir(), nil)
+	until(t, "the subscription", func() bool { return one.log.count("subscribed") == 1 })
+	two := read(t, config("mqtt://"+b.address), t.TempDir(), nil)
+	until(t, "the hint", func() bool { return one.log.count("another client may use the client_id") > 0 })
+	two.stop(t)
+	until(t, "peace", func() bool { return one.log.count("reading goes on") == one.log.count("is interrupted") })
+}
+
 func TestLongMessagesAreCut(t *testing.T) {
 	b := startMochi(t, "", false, nil, nil)
 	r := read(t, config("mqtt://"+b.address, func(c *Config) { c.MaxPayloadBytes = 10 }), t.TempDir(), nil)

@@ -25,6 +25,7 @@ func TestRabbitMQ(t *testing.T) {
 	p.close()
 	declared := time.Now()
 	t.Run("killed under load", func(t *testing.T) { killedUnderLoad(t, r) })
+	t.Run("stopped under load", func(t *testing.T) { stoppedUnderLoad(t, r) })
 	t.Run("TLS and a certificate to sign in", func(t *testing.T) { external(t, r, files) })
 	t.Run("the broker goes away", func(t *testing.T) { brokerGone(t, r, declared) })
 }
@@ -67,6 +68,36 @@ func killedUnderLoad(t *testing.T, r *rabbit) {
 		}
 	}
 	t.Logf("%d lines, %d kills: %d lines were poured more than once, none of those with ids", lines, kills, repeats)
+}
+
+// stoppedUnderLoad ends sluice in good order: all that was taken is
+// acknowledged, so that nothing comes twice, whether a journal or a checkpoint makes it safe.
+func stoppedUnderLoad(t *testing.T, r *rabbit) {
+	const lines = 8000
+	p := newPublisher(t, r)
+	for _, intake := range []string{"journal", "direct"} {
+		p.declare(t, intake, "quorum")
+		c := source(r, "amqp", intake)
+		c["intake"] = intake
+		in := rig.New(t, intake, rig.Probing(c))
+		in.StartReady(t, "connected")
+		p.consumed(t, intake)
+		var sending errgroup.Group
+		sending.Go(func() error { return p.send(t.Context(), 0, lines, func(int) string { return intake }) })
+		for range 3 {
+			if err := rig.Pause(t.Context(), 150*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			in.Stop(t)
+			in.StartReady(t, "connected")
+		}
+		if err := sending.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		in.Drained(t, lines)
+		in.Stop(t)
+		in.Tally(t).ExactlyOnce(t, lines)
+	}
 }
 
 // external reads over TLS and signs in with the client's certificate.

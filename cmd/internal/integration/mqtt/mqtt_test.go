@@ -51,6 +51,39 @@ func TestKilledUnderLoad(t *testing.T) {
 	t.Logf("%d lines, %d kills: %d lines of QoS 1 were poured more than once, none of QoS 2", lines, kills, repeats)
 }
 
+// TestStoppedUnderLoad ends sluice in good order: all that was taken is acknowledged, so
+// that nothing comes twice, whether a journal or a checkpoint makes it safe.
+func TestStoppedUnderLoad(t *testing.T) {
+	for _, tc := range []struct {
+		intake string
+		lines  int
+	}{{"journal", 16_000}, {"direct", 3000}} {
+		t.Run(tc.intake, func(t *testing.T) {
+			m := startMosquitto(t, tlstest.Files{})
+			c := source(m.url())
+			c["intake"] = tc.intake
+			in := rig.New(t, tc.intake, rig.Probing(c))
+			in.StartReady(t, "subscribed")
+			p := newPublisher(t, m, "publisher")
+			var sending errgroup.Group
+			sending.Go(func() error { return p.send(0, tc.lines, 10, func(n int) byte { return byte(1 + n%2) }) })
+			for range 3 {
+				if err := rig.Pause(t.Context(), 200*time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+				in.Stop(t)
+				in.StartReady(t, "subscribed")
+			}
+			if err := sending.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			in.Drained(t, tc.lines)
+			in.Stop(t)
+			in.Tally(t).ExactlyOnce(t, tc.lines)
+		})
+	}
+}
+
 // TestTheBrokerGoesAway kills the broker under a running source, and then with
 // messages waiting in the session of one that is not there.
 func TestTheBrokerGoesAway(t *testing.T) {
