@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -361,6 +362,50 @@ func TestSigningIn(t *testing.T) {
 			r.stop(t)
 			if r.log.count("refuses the username or the password") != 1 || strings.Contains(r.log.String(), "hunter2") {
 				t.Errorf("the log is\n%s", r.log)
+			}
+		})
+	}
+}
+
+// TestABrokerThatIsNoneIsLeft connects to what speaks no AMQP, and goes on to what does.
+func TestABrokerThatIsNoneIsLeft(t *testing.T) {
+	for name, says := range map[string][]byte{
+		"another protocol":      []byte("HTTP/1.1 400 Bad Request\r\n\r\n"),
+		"a frame without end":   {1, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 10, 0, 10},
+		"a method nobody knows": method(0, 99, 99, u64(0)),
+		"an end at once":        nil,
+		"nothing":               {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan struct{})
+			go func() {
+				defer close(served)
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					defer c.Close()
+					_, _ = c.Write(says)
+					if says == nil {
+						_ = c.Close()
+					}
+				}
+			}()
+			defer func() { l.Close(); <-served }()
+			f := newFake(t)
+			r := read(t, config("", func(c *Config) {
+				c.Brokers = []component.Secret{component.Secret("amqp://" + l.Addr().String()), component.Secret(f.url())}
+				c.ConnectTimeout = 300 * time.Millisecond
+			}), t.TempDir())
+			f.wantAck(f.session().deliver(message{body: "here"}))
+			r.expect(t, "here")
+			if st := r.source.Stats(); st.Errors == 0 {
+				t.Errorf("%+v", st)
 			}
 		})
 	}

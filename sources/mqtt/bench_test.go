@@ -92,7 +92,7 @@ func windowed(l net.Listener, n, window int) error {
 	for sent, acked := 0, 0; acked < n; {
 		for ; ready && sent < n && sent-acked < window; sent++ {
 			m := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-			m.TopicName, m.Payload, m.Qos, m.MessageID = fmt.Sprint("logs/", sent/100%50), line, 1, uint16(1+sent%65000)
+			m.TopicName, m.Payload, m.Qos, m.MessageID = fmt.Sprint("logs/", sent%50), line, 1, uint16(1+sent%65000)
 			if err := m.Write(out); err != nil {
 				return err
 			}

@@ -244,7 +244,7 @@ func init() {
 			"own limits let them (`max_queued_messages` is 1000 in Mosquitto).\n\n" +
 			"Across a crash, messages of QoS 0 are received at most once and those of QoS 1 at least once: the broker sends again what it had no acknowledgement of. " +
 			"Those of QoS 2 are received exactly once with `intake: journal`, because their ids are kept with them in the journal until the broker lets go of them; with " +
-			"`intake: direct` they are received at least once.\n\n" +
+			"`intake: direct` they are received at least once. A broker that comes back from a crash with an older copy of the session sends again what that copy holds.\n\n" +
 			"Named levels of a filter become labels. The topic is the header `topic` of each record, so that `decode: {labels_from: {topic: header:topic}}` makes it a label too.\n\n" +
 			"A shared subscription, `$share/GROUP/FILTER`, gives each message to one of the group's clients, whatever it says: buckets of one address are then spread over several processes. " +
 			"It serves rules that look at one line, and pipelines that hand lines on.",

@@ -327,6 +327,24 @@ func TestAHostileBrokerIsLeft(t *testing.T) {
 	}
 }
 
+func TestABrokerThatNeverAnswersIsLeft(t *testing.T) {
+	b := newScripted(t)
+	r := read(t, config(b.url(), func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond }), t.TempDir(), nil)
+	first, err := b.listener.Accept() // and no CONNACK
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	p, _ := b.accept(false, packets.Accepted)
+	p.want(packets.Subscribe) // and no SUBACK
+	p.gone()
+	b.subscribed(true)
+	until(t, "the subscription", func() bool { return r.log.count("reading goes on") == 1 })
+	if r.log.count("the broker does not answer") != 1 || r.source.Stats().Errors != 2 {
+		t.Errorf("%+v\n%s", r.source.Stats(), r.log)
+	}
+}
+
 func TestABrokerThatFallsSilentIsLeft(t *testing.T) {
 	b := newScripted(t)
 	r := read(t, config(b.url(), func(c *Config) { c.KeepAlive = time.Second }), t.TempDir(), nil)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	paho "github.com/eclipse/paho.mqtt.golang"
 	"golang.org/x/sync/errgroup"
 
 	"sluice/cmd/internal/integration/rig"
@@ -162,6 +163,33 @@ func TestEveryWayIn(t *testing.T) {
 	}
 	if in.Said("interrupted") != 0 {
 		t.Errorf("the log is\n%s", in.Output())
+	}
+}
+
+// TestOthersSeeWhetherItIsAlive watches the last will's topic through a kill and an end in good order.
+func TestOthersSeeWhetherItIsAlive(t *testing.T) {
+	m := startMosquitto(t, tlstest.Files{})
+	c := source(m.url())
+	c["last_will"] = map[string]any{"topic": "alive/sluice", "payload": "gone", "online": "here", "qos": 2, "retain": true}
+	seen := make(chan string, 100)
+	watcher := newPublisher(t, m, "watcher")
+	if err := wait(watcher.client.Subscribe("alive/#", 1, func(_ paho.Client, m paho.Message) { seen <- string(m.Payload()) })); err != nil {
+		t.Fatal(err)
+	}
+	in := rig.New(t, "alive", rig.Probing(c))
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{{func() { in.Start(t) }, "here"}, {func() { in.Kill(t) }, "gone"}, {func() { in.Start(t) }, "here"}, {func() { in.Stop(t) }, "gone"}} {
+		step.do()
+		select {
+		case got := <-seen:
+			if got != step.want {
+				t.Fatalf("others see %q, want %q", got, step.want)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("others do not see %q", step.want)
+		}
 	}
 }
 
