@@ -102,7 +102,7 @@ func Default() Config {
 		VisibilityTimeout: 5 * time.Minute, MaxInFlight: 1000, Receivers: 2,
 		PollInterval: time.Minute, Lookback: time.Hour, Start: startBeginning, PrefixInterval: 10 * time.Minute,
 		Remember: 14 * 24 * time.Hour, RememberObjects: 1_000_000, MaxPending: 20_000,
-		Downloads: 8, DownloadBytes: 64 << 20, Tries: 3,
+		Downloads: 16, DownloadBytes: 64 << 20, Tries: 3,
 		MaxObjectBytes: 4 << 30, MaxRatio: 500, MaxRecordBytes: 1 << 20, BatchRecords: 1000,
 	}
 }

@@ -102,7 +102,7 @@ func (d *download) fetch(ctx context.Context) {
 			return
 		}
 		if ctx.Err() != nil {
-			d.flaw = stopped(ctx)
+			d.stopped(ctx)
 			return
 		}
 		if f := flawOf(err); f != nil {
@@ -118,15 +118,16 @@ func (d *download) fetch(ctx context.Context) {
 			d.s.health.Failed(d.ref.String(), err)
 		}
 		if backoff.Wait(ctx) != nil {
-			d.flaw = stopped(ctx)
+			d.stopped(ctx)
 			return
 		}
 	}
 }
 
-// stopped is the flaw of a download that was ended: nobody counts it.
-func stopped(ctx context.Context) *flaw {
-	return &flaw{reason: reasonRefused, err: ctx.Err(), final: true}
+// stopped says that the download was ended: nobody counts that as a flaw.
+func (d *download) stopped(ctx context.Context) {
+	d.flaw = &flaw{reason: reasonRefused, err: ctx.Err(), final: true}
+	d.s.health.Forget(d.ref.String())
 }
 
 // fetchFrom fetches the object from a byte on, and returns how much of it came.

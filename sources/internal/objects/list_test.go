@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -197,8 +198,7 @@ func TestAListingThatFailsGoesOn(t *testing.T) {
 }
 
 func TestKeysAreChosenAndLabelled(t *testing.T) {
-	c := Default()
-	c.Queue, c.Region = "q", "r"
+	c := testConfig()
 	c.Include, c.Exclude = []string{"logs/*/a.*", "deep/**"}, []string{"**.tmp"}
 	c.LabelsFromKey = `^logs/(?P<host>[^/]+)/|^deep/(?P<team>[^/]+)/`
 	labels := map[string]string{"type": "x", "host": "none"}
@@ -260,7 +260,7 @@ func TestAManifestThatDoesNotFitIsRefused(t *testing.T) {
 func TestTheManifestIsTrimmedOfWhatIsNoLongerKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.segment = 256 << 10
+		w.segment = 32 << 10
 		edit := func(c *Config, _ *Format) { c.Remember, c.Lookback = 24*time.Hour, 0 }
 		r := w.start(0, edit)
 		size := func() (n int64) {
@@ -275,14 +275,14 @@ func TestTheManifestIsTrimmedOfWhatIsNoLongerKnown(t *testing.T) {
 			}
 			return n
 		}
-		const objects = 60
+		const objects = 120
 		for i := range objects {
 			// A message that is not understood is the largest thing that the manifest holds.
-			w.queue.send(fmt.Sprintf("%d %s", i, strings.Repeat("x", 200<<10)))
+			w.queue.send(fmt.Sprintf("%d %s", i, strings.Repeat("x", 8<<10)))
 			later(time.Hour)
 			r.commit(r.behind())
 		}
-		if n := size(); n > 4*256<<10 {
+		if n := size(); n > 200<<10 {
 			t.Errorf("the manifest takes %d bytes of %d", n, objects*flawBytes)
 		}
 		expect(t, "dead", len(r.dead), objects)
@@ -292,7 +292,52 @@ func TestTheManifestIsTrimmedOfWhatIsNoLongerKnown(t *testing.T) {
 		later(time.Minute)
 		expect(t, "read again", len(r.dead), 0)
 		r.stop()
+		r = w.start(0, edit) // the state was reset, and the manifest was not
+		later(time.Minute)
+		if n := len(r.dead); n < 24 || n > objects/2 {
+			t.Errorf("%d objects are read again, and those of a day are known", n)
+		}
+		expect(t, "read up to", r.behind(), from)
+		r.stop()
 	})
+}
+
+func TestWhatIsAppendedIsSyncedWhenAppendReturns(t *testing.T) {
+	s, err := New("in", testConfig(), Format{}, sources.Env{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := s.openJournal(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- log.run(ctx) }()
+	for i := range int64(20) {
+		if err := log.append([][]byte{[]byte("{}")}, map[string]string{"n": fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, next := log.ends(); next != i+1 || log.marks()["n"] != fmt.Sprint(i) {
+			t.Fatalf("%d of %d are there, and the mark is %s", next, i+1, log.marks()["n"])
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := log.append([][]byte{[]byte("{}")}, nil); err == nil {
+		t.Error("a log that is not written takes something")
+	}
+	if err := log.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testConfig() Config {
+	c := Default()
+	c.Queue, c.Region = "q", "r"
+	return c
 }
 
 func TestMemoryForgetsWhatItMay(t *testing.T) {

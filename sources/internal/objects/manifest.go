@@ -74,10 +74,8 @@ func openManifest(s *Source, log refLog, start int64) (*manifest, error) {
 		if seq >= m.reading {
 			m.pending = append(m.pending, r)
 		}
-		if r.Flaw == "" {
-			m.memory.add(m.remembered(&r, identityOf(&r, s.format.WrittenOnce), seq))
-			m.memory.forget(now, m.held)
-		}
+		m.memory.add(m.remembered(&r, identityOf(&r, s.format.WrittenOnce), seq))
+		m.memory.forget(now, m.held)
 		return nil
 	})
 	if err != nil {
@@ -147,23 +145,19 @@ func (m *manifest) number(refs []Ref) (numbers []int64, fresh []Ref, known []rem
 	now := m.s.clock.Now().Unix()
 	for i, r := range refs {
 		id := identityOf(&r, m.s.format.WrittenOnce)
-		if r.Flaw == "" {
-			seq, ok := m.memory.number(id)
-			if !ok {
-				seq, ok = batch[id]
-			}
-			if ok {
-				numbers[i] = seq
-				continue
-			}
+		seq, ok := m.memory.number(id)
+		if !ok {
+			seq, ok = batch[id]
+		}
+		if ok {
+			numbers[i] = seq
+			continue
 		}
 		r.Found = now
 		numbers[i] = next + int64(len(fresh))
+		batch[id] = numbers[i]
 		fresh = append(fresh, r)
-		if r.Flaw == "" {
-			batch[id] = numbers[i]
-			known = append(known, m.remembered(&r, id, numbers[i]))
-		}
+		known = append(known, m.remembered(&r, id, numbers[i]))
 	}
 	if next+int64(len(fresh)) >= MaxObjects {
 		return nil, nil, nil, fmt.Errorf("the source has read %d objects and has no more numbers; give it another name, to begin anew", next)

@@ -29,7 +29,7 @@ const (
 	batchMessages = 10               // SQS takes and gives no more at once
 	longPoll      = 20 * time.Second // and waits no longer for messages
 	parallelCalls = 4                // deletions and extensions under way at once
-	flawBytes     = 64 << 10         // of a message that is not understood are kept
+	flawBytes     = 4 << 10          // of a message that is not understood are kept
 )
 
 // queue finds objects by the messages of an SQS queue. A message is held, and
@@ -149,7 +149,7 @@ func (q *queue) take(ctx context.Context, messages []types.Message, asked time.T
 	var refs []Ref
 	upTo := make([]int, len(messages)) // refs[:upTo[i]] are of the messages up to i
 	for i := range messages {
-		refs = append(refs, q.s.announced(aws.ToString(messages[i].Body))...)
+		refs = append(refs, q.s.announced(aws.ToString(messages[i].MessageId), aws.ToString(messages[i].Body))...)
 		upTo[i] = len(refs)
 	}
 	numbers, err := q.s.manifest.add(refs, nil)
@@ -176,10 +176,10 @@ func (q *queue) take(ctx context.Context, messages []types.Message, asked time.T
 
 // announced returns what a message says of objects that are to be read. A
 // message that is not understood is itself on its way to the dead letters.
-func (s *Source) announced(body string) []Ref {
+func (s *Source) announced(id, body string) []Ref {
 	n, err := DecodeNotice(body)
 	if err != nil {
-		return []Ref{{Flaw: err.Error(), Body: strings.ToValidUTF8(body[:min(len(body), flawBytes)], "\uFFFD")}}
+		return []Ref{{Flaw: err.Error(), Message: id, Body: strings.ToValidUTF8(body[:min(len(body), flawBytes)], "\uFFFD")}}
 	}
 	s.skipped.Add(uint64(n.Ignored))
 	refs := n.Refs[:0]

@@ -23,8 +23,9 @@ type Ref struct {
 	// Flaw is set for a message that names no object that can be understood:
 	// it is no reference, but has its place among them on the way to the dead letters.
 	Flaw string `json:"x,omitempty"`
-	// Body is the beginning of such a message.
-	Body string `json:"y,omitempty"`
+	// Body is the beginning of such a message, and Message its id.
+	Body    string `json:"y,omitempty"`
+	Message string `json:"i,omitempty"`
 }
 
 // ModifiedTime returns when the object was written, or the zero time.
@@ -46,7 +47,10 @@ type identity [16]byte
 func identityOf(r *Ref, writtenOnce bool) identity {
 	h := sha256.New()
 	fields := []string{r.Bucket, r.Key, r.Version, r.ETag}
-	if writtenOnce {
+	switch {
+	case r.Flaw != "":
+		fields = []string{r.Message}
+	case writtenOnce:
 		fields = fields[:2]
 	}
 	for _, f := range fields {

@@ -55,6 +55,7 @@ func TestAnnouncedObjectsAreReadOnceAndTheirMessagesDeletedAtACheckpoint(t *test
 		r.commit(r.behind())
 		expect(t, "left of an empty object", len(w.queue.left()), 0)
 		expect(t, "read", r.said(), "0.0 1, 0.1 2, 1.0 3")
+		expect(t, "dead", len(r.dead), 1)
 		st := r.s.Stats()
 		expect(t, "stats", fmt.Sprint(st.Records, st.Skipped, st.Drops, st.Partitions[0].Lag()), "3 1 map[a message of the queue names no object:1] 0")
 		r.stop()
@@ -68,22 +69,25 @@ func TestReadingResumesInsideAnObject(t *testing.T) {
 		w.put("b", "4\n5\n")
 		w.announce("a")
 		w.announce("b")
+		w.queue.send("not understood")
 		r := w.start(0, queued)
 		synctest.Wait()
+		expect(t, "dead", len(r.dead), 1)
 		r.stop() // nothing was deleted: all messages come again
 		for _, c := range []struct {
-			from int64
-			want string
-			left int
+			from       int64
+			want       string
+			dead, left int
 		}{
-			{0, "0.0 1, 0.1 2, 0.2 3, 1.0 4, 1.1 5", 2}, {offsetOf(0, 2), "0.2 3, 1.0 4, 1.1 5", 2},
-			{offsetOf(1, 0), "1.0 4, 1.1 5", 1}, {offsetOf(1, 2), "", 1}, {offsetOf(2, 0), "", 0},
+			{0, "0.0 1, 0.1 2, 0.2 3, 1.0 4, 1.1 5", 1, 3}, {offsetOf(0, 2), "0.2 3, 1.0 4, 1.1 5", 1, 3},
+			{offsetOf(1, 0), "1.0 4, 1.1 5", 1, 2}, {offsetOf(1, 2), "", 1, 2}, {offsetOf(2, 0), "", 1, 1}, {offsetOf(3, 0), "", 0, 0},
 		} {
 			later(time.Hour)
 			r := w.start(c.from, queued)
 			synctest.Wait()
 			expect(t, fmt.Sprint("from ", c.from), r.said(), c.want)
-			expect(t, "next", r.behind(), max(c.from, offsetOf(2, 0)))
+			expect(t, "next", r.behind(), offsetOf(3, 0))
+			expect(t, "dead", len(r.dead), c.dead)
 			expect(t, "left", len(w.queue.left()), c.left)
 			r.stop()
 		}
@@ -103,6 +107,9 @@ func TestVisibilityIsExtendedWhileTheObjectsWait(t *testing.T) {
 		expect(t, "received again", w.queue.receipts, 25)
 		if w.queue.extended < 25*20 {
 			t.Errorf("the visibility of 25 messages was extended %d times", w.queue.extended)
+		}
+		if w.queue.extended > 25*int(3*time.Hour/(5*time.Minute/2)) {
+			t.Errorf("the visibility of 25 messages was extended %d times: that costs", w.queue.extended)
 		}
 		w.queue.mu.Lock()
 		w.queue.refuse = true // 12 hours are over
@@ -350,4 +357,45 @@ func TestDownloadsRunAheadWithinTheirBound(t *testing.T) {
 		expect(t, "read", len(r.lines), 20*100_000)
 		r.stop()
 	})
+}
+
+func TestAMessageThatComesAgainIsDeletedByItsNewestReceipt(t *testing.T) {
+	q := newQueue(&Source{}, nil)
+	q.held["m"] = &heldMessage{id: "m", receipt: "r2"}
+	q.settle([]heldMessage{{id: "m", receipt: "r1"}}, func(int) bool { return true })
+	if q.held["m"] == nil {
+		t.Error("the message is forgotten, though only its first receipt was used")
+	}
+	q.settle([]heldMessage{{id: "m", receipt: "r2"}}, func(int) bool { return true })
+	expect(t, "held", len(q.held), 0)
+}
+
+func TestFindingWaitsForReading(t *testing.T) {
+	for _, edit := range []func(*Config, *Format){queued, listed} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			for i := range 1000 {
+				w.put(fmt.Sprintf("%04d", i), "x\n")
+				w.announce(fmt.Sprintf("%04d", i))
+			}
+			r := w.start(0, func(c *Config, f *Format) {
+				edit(c, f)
+				c.MaxPending = 50
+			})
+			r.mu.Lock()
+			block := make(chan struct{})
+			r.block = block
+			r.mu.Unlock()
+			later(time.Minute)
+			if lag := r.s.Stats().Partitions[0].Lag(); lag < 50 || lag > 50+manifestBatch {
+				t.Errorf("%d objects were found while none is read", lag)
+			}
+			close(block)
+			later(10 * time.Minute)
+			r.commit(r.behind())
+			later(10 * time.Minute)
+			expect(t, "read", len(r.lines), 1000)
+			r.stop()
+		})
+	}
 }

@@ -240,11 +240,13 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
+// cloudTrailEntry is about as long as most are.
+const cloudTrailEntry = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::123456789012:user/u","accountId":"123456789012"},` +
+	`"eventTime":"2023-04-12T14:53:45Z","eventSource":"s3.amazonaws.com","eventName":"ListBuckets","awsRegion":"eu-west-1","sourceIPAddress":"1.2.3.4",` +
+	`"userAgent":"[aws-cli/1.27.74 Python/3.9.15 Linux/6.1.0-6-amd64 botocore/1.29.74]","requestParameters":{"Host":"s3.eu-west-1.amazonaws.com"},"eventID":"19974c80"}`
+
 func BenchmarkEntries(b *testing.B) {
-	entry := `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","arn":"arn:aws:iam::123456789012:user/u","accountId":"123456789012"},` +
-		`"eventTime":"2023-04-12T14:53:45Z","eventSource":"s3.amazonaws.com","eventName":"ListBuckets","awsRegion":"eu-west-1","sourceIPAddress":"1.2.3.4",` +
-		`"userAgent":"[aws-cli/1.27.74 Python/3.9.15 Linux/6.1.0-6-amd64 botocore/1.29.74]","requestParameters":{"Host":"s3.eu-west-1.amazonaws.com"},"eventID":"19974c80"}`
-	text := `{"Records":[` + strings.Repeat(entry+",", 999) + entry + `]}`
+	text := `{"Records":[` + strings.Repeat(cloudTrailEntry+",", 999) + cloudTrailEntry + `]}`
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -258,6 +260,43 @@ func BenchmarkEntries(b *testing.B) {
 		}
 		if n != 1000 {
 			b.Fatal(n)
+		}
+	}
+}
+
+// endless is a text without an end of anything, so many bytes of it.
+type endless struct {
+	head string
+	left int
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	if e.left <= 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, e.head)
+	e.head = e.head[n:]
+	for i := n; i < len(b); i++ {
+		b[i] = 'x'
+	}
+	e.left -= len(b)
+	return len(b), nil
+}
+
+func TestWhatHasNoEndTakesBoundedMemory(t *testing.T) {
+	const size, limit = 256 << 20, 1 << 20
+	l := newLines(&endless{"", size}, limit)
+	e := newEntries(&endless{`{"Records":[{"a":"`, size}, limit)
+	p, err := l.next()
+	if err != nil || len(p.value) != limit || p.size < size {
+		t.Errorf("a line of %d bytes, cut to %d: %v", p.size, len(p.value), err)
+	}
+	if _, err := e.next(); !errors.Is(err, errFormat) {
+		t.Errorf("an entry without an end: %v", err)
+	}
+	for _, n := range []int{cap(l.in.buf), cap(e.in.buf)} {
+		if n > 4*limit {
+			t.Errorf("%d bytes are held of one that may have %d", n, limit)
 		}
 	}
 }

@@ -48,19 +48,28 @@ func unpack(r io.Reader, l limits) (*unpacked, error) {
 	case len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
 		z, err := gzip.NewReader(in)
 		if err != nil {
-			return nil, &flaw{reason: reasonPacked, err: fmt.Errorf("gzip: %w", err)}
+			return nil, packed("gzip", err)
 		}
 		u.text, u.close = z, func() { _ = z.Close() } // it closes nothing but itself
 	case string(magic) == "\x28\xb5\x2f\xfd":
 		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(zstdMemory), zstd.WithDecoderLowmem(true))
 		if err != nil {
-			return nil, &flaw{reason: reasonPacked, err: fmt.Errorf("zstd: %w", err)}
+			return nil, packed("zstd", err)
 		}
 		u.text, u.close = z, z.Close
 	default:
 		u.text = in
 	}
 	return u, nil
+}
+
+// packed says whose fault it is that something cannot be unpacked: the download knows its own.
+func packed(kind string, err error) error {
+	var f *flaw
+	if errors.As(err, &f) {
+		return f
+	}
+	return &flaw{reason: reasonPacked, err: fmt.Errorf("%s: %w", kind, err)}
 }
 
 // packedReader counts what is read of the packed bytes.
