@@ -265,7 +265,7 @@ func (j *Journal) through(ends map[Stream]int64) bool {
 // with them ends a run in peace.
 func (j *Journal) Close(last map[string]string) error {
 	j.mu.Lock()
-	peace := j.ended == nil || errors.Is(j.ended, ErrStopped)
+	peace := !j.jump && (j.ended == nil || errors.Is(j.ended, ErrStopped)) // a jump that was never written is none
 	j.end(ErrStopped)
 	j.mu.Unlock()
 	var err error

@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sluice/pipeline"
 )
@@ -97,6 +100,18 @@ func TestRandomOperationsEqualTheModel(t *testing.T) {
 // returns what is on disk after it.
 func (m *model) live(t *testing.T, r *rand.Rand, o Options, fs *memory) *memory {
 	o.FS = fs
+	faults := rand.New(rand.NewPCG(r.Uint64(), 2))
+	fs.fail = func(op, _ string) error { // with the lock held
+		if (op == "write" || op == "create") && faults.IntN(10) == 0 {
+			return unix.ENOSPC
+		}
+		return nil
+	}
+	o.After = func(time.Duration) <-chan time.Time {
+		c := make(chan time.Time, 1)
+		c <- time.Time{}
+		return c
+	}
 	j := start(t, o)
 	m.check(t, j.Journal, nil, 0)
 	for range r.IntN(40) {
@@ -121,6 +136,9 @@ func (m *model) live(t *testing.T, r *rand.Rand, o Options, fs *memory) *memory 
 	m.check(t, j.Journal, nil, 0)
 	switch r.IntN(3) {
 	case 0:
+		fs.mu.Lock()
+		fs.fail = nil
+		fs.mu.Unlock()
 		j.end()
 		return fs
 	case 1: // killed: what was written is there

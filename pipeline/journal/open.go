@@ -196,7 +196,7 @@ func (j *Journal) load(name string, last bool) (err error) {
 	maps.Copy(j.ends, s.ends)
 	mergeMarks(j.marks, s.marks)
 	j.next, j.synced, j.used, j.number = s.next, s.next, j.used+s.size, number
-	j.segments = append(j.segments, &segment{number: number, path: path, size: s.size, ends: s.ends})
+	j.segments = append(j.segments, &segment{number: number, path: path, size: s.size, filled: s.filled, ends: s.ends})
 	if !last {
 		return nil
 	}

@@ -106,7 +106,8 @@ type Reader struct {
 	next   int64  // offset of the next record
 
 	keys  map[string]*streamKey
-	ready []*Batch
+	ready []*Batch          // what was read at once
+	given int               // how many of these Next has returned
 	open  map[Stream]*Batch // the last in ready of each stream
 }
 
@@ -118,7 +119,7 @@ func (j *Journal) Reader(from map[Stream]int64) *Reader {
 // Next returns the next batch, once there is one. When ctx is done its error
 // is ctx's; when the journal's run has ended and all is read it is io.EOF.
 func (r *Reader) Next(ctx context.Context) (*Batch, error) {
-	for len(r.ready) == 0 {
+	for r.given == len(r.ready) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -130,17 +131,17 @@ func (r *Reader) Next(ctx context.Context) (*Batch, error) {
 			return nil, err
 		}
 	}
-	b := r.ready[0]
-	r.ready = r.ready[1:]
+	b := r.ready[r.given]
+	r.given++
 	return b, nil
 }
 
 // Close closes the reader's file, and drops what was read and not returned.
 func (r *Reader) Close() error {
-	for _, b := range r.ready {
+	for _, b := range r.ready[r.given:] {
 		b.Release()
 	}
-	r.ready = nil
+	r.ready, r.given = nil, 0
 	if r.file == nil {
 		return nil
 	}
@@ -213,7 +214,7 @@ func (r *Reader) read(limit int64) error {
 		}
 	}
 	clear(r.open)
-	r.ready = r.ready[:0]
+	r.ready, r.given = r.ready[:0], 0
 	for first := true; len(b) > 0; first = false {
 		h, body, n, err := parseBlock(b, r.j.id)
 		if errors.Is(err, errShort) && !first && int64(len(b)) < limit-r.at {

@@ -19,6 +19,7 @@ type segment struct {
 	number uint64
 	path   string
 	size   int64            // of what is synced
+	filled bool             // there is something behind its head
 	ends   map[Stream]int64 // offset behind the last record of each stream that has records here
 }
 
@@ -113,6 +114,8 @@ type scanned struct {
 	marks map[string]string
 	next  int64 // offset behind the last record
 	size  int64 // of the blocks that are whole
+	// filled says that there are blocks behind the head.
+	filled bool
 	// wrong says why the bytes behind size are no block, and follows where one lies behind
 	// them, -1 when none does.
 	wrong   error
@@ -211,6 +214,7 @@ func (s *scanned) add(h header, body []byte) error {
 		s.next = h.first
 		return err
 	}
+	s.filled = true
 	d := decoder{b: body}
 	next := s.next
 	for len(d.b) > 0 {

@@ -67,6 +67,7 @@ func (j *Journal) settle(g *group, err error) {
 		j.mu.Lock()
 		s := j.segments[len(j.segments)-1]
 		s.size += int64(len(g.buf))
+		s.filled = true
 		j.synced = g.first + int64(g.count)
 		maps.Copy(s.ends, g.ends)
 		maps.Copy(j.ends, g.ends)
@@ -114,7 +115,7 @@ func (j *Journal) rest(marks map[string]string) error {
 	if err == nil {
 		err = j.active.Sync()
 	}
-	if err != nil {
+	if err != nil && (len(marks) > 0 || !noRoom(err)) { // without room it goes without, and the next start cuts it off
 		return fmt.Errorf("journal: writing its end, behind records that are all safe: %w", err)
 	}
 	return nil
@@ -191,11 +192,7 @@ func (j *Journal) tryWrite(g *group) error {
 	if err := j.leaves(len(g.buf)); err != nil {
 		return err
 	}
-	j.mu.Lock()
-	full := j.active != nil && j.segments[len(j.segments)-1].size+int64(len(g.buf)) > j.o.SegmentBytes
-	roll := j.active == nil || full || j.jump
-	j.mu.Unlock()
-	if roll {
+	if j.rolls(len(g.buf)) {
 		if err := j.roll(g.first); err != nil {
 			return err
 		}
@@ -207,6 +204,18 @@ func (j *Journal) tryWrite(g *group) error {
 		return fmt.Errorf("journal: %w", &syncError{err})
 	}
 	return nil
+}
+
+// rolls tells whether a write begins a segment. One that has nothing but its
+// head is never left: half a write may lie behind it, which looks like damage once another segment follows.
+func (j *Journal) rolls(size int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.active == nil || j.jump {
+		return true
+	}
+	last := j.segments[len(j.segments)-1]
+	return last.filled && last.size+int64(size) > j.o.SegmentBytes
 }
 
 // append writes a group behind what is safe. Whatever an attempt before left

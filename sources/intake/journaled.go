@@ -29,6 +29,8 @@ type journaled struct {
 	door   door
 	gaps   atomic.Uint64
 
+	emissions sync.Pool
+
 	mu      sync.Mutex
 	journal *journal.Journal // nil before Run
 	closed  bool
@@ -212,17 +214,37 @@ func (w *journaled) emit(ctx context.Context, j *journal.Journal, from map[journ
 		s := b.Stream
 		next := b.Records[len(b.Records)-1].Offset + 1
 		w.in.count(b.Records)
-		err = out(ctx, &pipeline.RecordBatch{
-			Partition: w.in.partition(s.Topic, s.ID), Module: w.in.module, Labels: b.Labels, Records: b.Records,
-			Next: next, HighWatermark: max(next, j.End(s)), Release: b.Release,
-		})
-		if err != nil {
+		e := w.emission(b)
+		e.Partition, e.Next, e.HighWatermark = w.in.partition(s.Topic, s.ID), next, max(next, j.End(s))
+		if err := out(ctx, &e.RecordBatch); err != nil {
 			return err
 		}
 		w.mu.Lock()
 		w.next[s] = next
 		w.mu.Unlock()
 	}
+}
+
+// emission is a batch on its way, with its own Release, so that it can be used again.
+type emission struct {
+	pipeline.RecordBatch
+	batch *journal.Batch
+}
+
+func (w *journaled) emission(b *journal.Batch) *emission {
+	e, ok := w.emissions.Get().(*emission)
+	if !ok {
+		e = &emission{}
+		e.Module = w.in.module
+		e.Release = func() {
+			b := e.batch
+			e.batch, e.Records, e.Labels = nil, nil, nil
+			w.emissions.Put(e)
+			b.Release()
+		}
+	}
+	e.batch, e.Records, e.Labels = b, b.Records, b.Labels
+	return e
 }
 
 func (w *journaled) put(ctx context.Context, e *Entry, acked func(error)) error {
