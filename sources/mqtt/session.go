@@ -95,8 +95,8 @@ func (c *session) signIn(ctx context.Context) (present bool, err error) {
 	}
 	p, err := c.in.next()
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return false, fmt.Errorf("the broker does not answer: %w", ctx.Err())
+	case err != nil && isTimeout(err):
+		return false, fmt.Errorf("the broker does not answer: %w", err)
 	case err != nil:
 		return false, fmt.Errorf("the broker closed the connection instead of answering: %w", err)
 	case p.kind != packets.Connack:
@@ -259,11 +259,15 @@ func (c *session) read() error {
 	}
 }
 
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
 // explain says why nothing more is to be read.
 func (c *session) explain(err error) error {
-	var timeout net.Error
 	switch {
-	case !errors.As(err, &timeout) || !timeout.Timeout():
+	case !isTimeout(err):
 		return fmt.Errorf("%s: the connection is lost: %w", c.memory.broker, err)
 	case len(c.asked) > 0:
 		return fmt.Errorf("%s: the broker does not answer the subscription", c.memory.broker)
