@@ -129,6 +129,18 @@ func (b *broker) state() jetstream.StreamState {
 	return s.CachedInfo().State
 }
 
+// await waits for what the server does by itself: it acknowledges in the background.
+func (b *broker) await(what string, ok func() bool) {
+	b.t.Helper()
+	for range 1000 {
+		if ok() {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	b.t.Fatalf("waiting for %s in vain", what)
+}
+
 func (b *broker) config(change ...func(*Config)) Config {
 	c := Default()
 	c.Servers, c.Stream, c.Consumer = []string{b.s.ClientURL()}, "LOGS", "sluice"

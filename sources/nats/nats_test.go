@@ -102,13 +102,16 @@ func TestARestartGoesOnFromThePosition(t *testing.T) {
 		r.commit()
 		r.end()
 		if c.Consumer != "" {
-			if info := b.consumer("sluice"); info.NumAckPending != 0 || info.NumPending != 0 {
-				t.Errorf("%d messages wait for an acknowledgement and %d to be read", info.NumAckPending, info.NumPending)
-			}
+			b.await("the acknowledgements", func() bool {
+				info := b.consumer("sluice")
+				return info.NumAckPending == 0 && info.NumPending == 0
+			})
 		}
-		if left := b.state().Msgs; retention == jetstream.LimitsPolicy && left != 900 || retention != jetstream.LimitsPolicy && left != 0 {
-			t.Errorf("%d messages are left in the stream", left)
+		left := uint64(0)
+		if retention == jetstream.LimitsPolicy {
+			left = 900
 		}
+		b.await("the stream to keep what it should", func() bool { return b.state().Msgs == left })
 		r = begin(t, c, "", 901)
 		b.publish("logs.a", 900, 910)
 		r.awaitRecords(10)
@@ -272,8 +275,8 @@ func TestSubjectsAreSharedOut(t *testing.T) {
 				t.Errorf("it warns:\n%s", r.log)
 			}
 		}
-		if retention == jetstream.WorkQueuePolicy && b.state().Msgs != 20 {
-			t.Errorf("%d messages are left", b.state().Msgs)
+		if retention == jetstream.WorkQueuePolicy {
+			b.await("the queue to shrink", func() bool { return b.state().Msgs == 20 })
 		}
 	})
 }

@@ -24,10 +24,11 @@ import (
 // TestAPositionThatIsGoneIsNeverPassedInSilence breaks what stands behind the
 // state's position, in all the ways there are.
 func TestAPositionThatIsGoneIsNeverPassedInSilence(t *testing.T) {
-	read := func(t *testing.T, c Config, dir string, n int) {
+	read := func(t *testing.T, b *broker, c Config, dir string, n int) {
 		r := begin(t, c, dir, 0)
 		r.awaitRecords(n)
 		r.commit()
+		b.await("the acknowledgements", func() bool { return b.consumer("sluice").NumAckPending == 0 })
 		r.end()
 	}
 	for name, tc := range map[string]struct {
@@ -53,13 +54,13 @@ func TestAPositionThatIsGoneIsNeverPassedInSilence(t *testing.T) {
 			b.publish("logs.a", 0, 100)
 		}, "made anew", [2]int{0, 120}},
 		"a work queue that was read by a younger copy of the state": {jetstream.WorkQueuePolicy, "", func(t *testing.T, b *broker, c Config, dir string) {
-			read(t, c, dir, 50)
+			read(t, b, c, dir, 50)
 		}, `sequence 51 is gone (the first is 101)`, [2]int{100, 120}},
 		"a filtered work queue that was read by a younger copy": {jetstream.WorkQueuePolicy, "logs.>", func(t *testing.T, b *broker, c Config, dir string) {
-			read(t, c, dir, 50)
+			read(t, b, c, dir, 50)
 		}, `consumer "sluice" has acknowledged messages up to 100`, [2]int{100, 120}},
 		"interest that was acknowledged by a younger copy": {jetstream.InterestPolicy, "", func(t *testing.T, b *broker, c Config, dir string) {
-			read(t, c, dir, 50)
+			read(t, b, c, dir, 50)
 		}, "is gone (the first is 101)", [2]int{100, 120}},
 		"interest without its consumer": {jetstream.InterestPolicy, "logs.>", func(t *testing.T, b *broker, c Config, _ string) {
 			if err := b.connect().DeleteConsumer(t.Context(), "LOGS", "sluice"); err != nil {
@@ -78,7 +79,7 @@ func TestAPositionThatIsGoneIsNeverPassedInSilence(t *testing.T) {
 			}
 			interested(t, c)
 			b.publish("logs.a", 0, 50)
-			read(t, c, dir, 50)
+			read(t, b, c, dir, 50)
 			b.publish("logs.a", 50, 100)
 			tc.harm(t, b, c, dir)
 
@@ -93,7 +94,9 @@ func TestAPositionThatIsGoneIsNeverPassedInSilence(t *testing.T) {
 			}
 			c.OnReset = StartEarliest
 			r = begin(t, c, dir, 51)
-			r.await("the gap", func() bool { return r.s.Stats().Gaps == 1 && strings.Contains(strings.ReplaceAll(r.log.String(), `\"`, `"`), tc.says) })
+			r.await("the gap", func() bool {
+				return r.s.Stats().Gaps == 1 && strings.Contains(strings.ReplaceAll(r.log.String(), `\"`, `"`), tc.says)
+			})
 			r.await("the consumer", func() bool {
 				i, err := b.connect().Consumer(t.Context(), "LOGS", "sluice")
 				return err == nil && i.CachedInfo().NumWaiting > 0
