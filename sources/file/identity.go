@@ -3,6 +3,7 @@ package file
 import (
 	"hash/fnv"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,7 +162,7 @@ func (id *identity) begins(c *content) bool {
 // file, one in the same folder that it was renamed to, or a copy that begins alike,
 // compressed or not, under a name that rotation gives.
 func (id *identity) find(path string, at int64) *content {
-	for _, name := range append([]string{path}, neighbours(path)...) {
+	for name := range neighbours(path) {
 		if info, err := os.Stat(name); err != nil || !id.here(info) {
 			continue
 		}
@@ -177,8 +178,8 @@ func (id *identity) copy(path string, at int64) *content {
 	if id.Head < headEnough {
 		return nil
 	}
-	for _, name := range neighbours(path) {
-		if info, err := os.Stat(name); err != nil || id.here(info) || !rotated(path, name) {
+	for name, home := range neighbours(path) {
+		if info, err := os.Stat(name); err != nil || id.here(info) || !rotated(home, name) {
 			continue
 		}
 		if c := id.open(name, at); c != nil {
@@ -202,20 +203,26 @@ func (id *identity) open(name string, at int64) *content {
 	return nil
 }
 
-// neighbours are the other files in a path's folder.
-func neighbours(path string) []string {
-	dir := filepath.Dir(path)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if name := filepath.Join(dir, e.Name()); name != path && e.Type().IsRegular() {
-			names = append(names, name)
+// neighbours are the files in a path's folder, itself among them, and where it is a link those in
+// the folder of the file that it leads to, each with the path's name there.
+func neighbours(path string) iter.Seq2[string, string] {
+	return func(yield func(name, home string) bool) {
+		homes := []string{path}
+		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+			homes = append(homes, real)
+		}
+		for _, home := range homes {
+			entries, err := os.ReadDir(filepath.Dir(home))
+			if err != nil {
+				continue
+			}
+			for _, e := range entries {
+				if e.Type().IsRegular() && !yield(filepath.Join(filepath.Dir(home), e.Name()), home) {
+					return
+				}
+			}
 		}
 	}
-	return names
 }
 
 // rotated tells whether a name is one that rotation gives to a path's files: a

@@ -55,9 +55,9 @@ func (t *tail) between(ctx context.Context, newest *content, current os.FileInfo
 		after = info.ModTime()
 	}
 	var found []*content
-	for _, name := range neighbours(t.path) {
+	for name, home := range neighbours(t.path) {
 		info, err := os.Stat(name)
-		if err != nil || !rotated(t.path, name) || info.ModTime().Before(after) || os.SameFile(info, current) || t.f.owned(name, info) {
+		if err != nil || !rotated(home, name) || info.ModTime().Before(after) || os.SameFile(info, current) || t.f.owned(name, info) {
 			continue
 		}
 		c, err := openContent(name)

@@ -319,6 +319,26 @@ func TestARenamedFileIsNotReadUnderItsNewNameAtTheNextStart(t *testing.T) {
 	l.end()
 }
 
+func TestTheFilesBehindALinkAreFoundWhereItLeads(t *testing.T) {
+	l := live(t, nil)
+	real := filepath.Join(t.TempDir(), "0.log")
+	write(t, real, lines(0, 2))
+	if err := os.Symlink(real, filepath.Join(l.dir, "a.log")); err != nil {
+		t.Fatal(err)
+	}
+	l.start(seen(0, 0, 0, 2))
+	l.checkpoint()
+	l.end()
+	write(t, real, lines(2, 1))
+	if err := os.Rename(real, real+".20260101-101112"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, real, lines(10, 1))
+	l.start(seen(0, 0, 2, 1))
+	l.sees("the new file", seen(1, 10, 10, 1))
+	l.end()
+}
+
 func TestNamesThatRotationGives(t *testing.T) {
 	for _, c := range []struct {
 		name string
