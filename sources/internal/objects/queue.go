@@ -126,12 +126,14 @@ func (q *queue) receive(ctx context.Context, what string) error {
 		}
 		var out *sqs.ReceiveMessageOutput
 		var asked time.Time
+		wait := min(longPoll, q.s.config.StallTimeout/2)
 		err := q.s.again(ctx, what, func() (err error) {
 			asked = q.s.clock.Now()
 			out, err = q.api.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-				QueueUrl: &q.url, MaxNumberOfMessages: batchMessages, WaitTimeSeconds: seconds(min(longPoll, q.s.config.StallTimeout/2)),
+				QueueUrl: &q.url, MaxNumberOfMessages: batchMessages, WaitTimeSeconds: seconds(wait),
 				VisibilityTimeout: seconds(q.s.config.VisibilityTimeout),
 			})
+			wait = 0 // should it have failed, the next answer comes at once, and says that it works again
 			return err
 		})
 		if err != nil {

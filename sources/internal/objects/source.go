@@ -25,7 +25,7 @@ import (
 // How long is waited after something failed, at first and at most.
 const (
 	backoffMin = 200 * time.Millisecond
-	backoffMax = 30 * time.Second
+	backoffMax = 10 * time.Second
 )
 
 // reasonExcluded is the reason of keys that include and exclude leave out.

@@ -284,7 +284,7 @@ func (e *endless) Read(b []byte) (int, error) {
 }
 
 func TestWhatHasNoEndTakesBoundedMemory(t *testing.T) {
-	const size, limit = 256 << 20, 1 << 20
+	const size, limit = 64 << 20, 1 << 20
 	l := newLines(&endless{"", size}, limit)
 	e := newEntries(&endless{`{"Records":[{"a":"`, size}, limit)
 	p, err := l.next()

@@ -26,6 +26,7 @@ import (
 // TestEveryEntryIsPouredOnceOverSQS announces a thousand files over SQS: a part of them by S3 itself, the
 // others in all shapes and by several in a message, and many twice. It kills sluice twice among them.
 func TestEveryEntryIsPouredOnceOverSQS(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t)
 	objects, entries := files(1000)
 	keys := slices.Sorted(maps.Keys(objects))
