@@ -35,7 +35,7 @@ func TestRabbitMQ(t *testing.T) {
 func killedUnderLoad(t *testing.T, r *rabbit) {
 	lines, kills := 8000, 6
 	if rig.Soak() {
-		lines, kills = 80_000, 60
+		lines, kills = 40_000, 40
 	}
 	random := rand.New(rand.NewPCG(rig.Seed(t), 1))
 	p := newPublisher(t, r)

@@ -20,7 +20,7 @@ import (
 func TestKilledUnderLoad(t *testing.T) {
 	lines, kills := 16_000, 6
 	if rig.Soak() {
-		lines, kills = 160_000, 60
+		lines, kills = 40_000, 40
 	}
 	random := rand.New(rand.NewPCG(rig.Seed(t), 1))
 	m := startMosquitto(t, tlstest.Files{})
