@@ -48,7 +48,7 @@ type lister struct {
 
 // find implements finder.
 func (l *lister) find(ctx context.Context) error {
-	if err := l.begin(); err != nil {
+	if err := l.begin(ctx); err != nil {
 		return err
 	}
 	for {
@@ -70,11 +70,11 @@ func (l *lister) find(ctx context.Context) error {
 }
 
 // begin finds out from which time on objects are read.
-func (l *lister) begin() error {
+func (l *lister) begin(ctx context.Context) error {
 	first, err := time.Parse(time.RFC3339, l.s.manifest.mark(markFirst))
 	if err != nil {
 		first = l.s.clock.Now().UTC().Truncate(time.Second)
-		if _, err := l.s.manifest.add(nil, map[string]string{markFirst: first.Format(time.RFC3339)}); err != nil {
+		if _, err := l.s.manifest.add(ctx, nil, map[string]string{markFirst: first.Format(time.RFC3339)}); err != nil {
 			return err
 		}
 	}
@@ -234,7 +234,7 @@ func (l *lister) keep(ctx context.Context, refs []Ref, marks map[string]string) 
 	if err := l.s.manifest.room(ctx); err != nil {
 		return err
 	}
-	_, err := l.s.manifest.add(refs, marks)
+	_, err := l.s.manifest.add(ctx, refs, marks)
 	return err
 }
 

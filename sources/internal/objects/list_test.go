@@ -315,7 +315,7 @@ func TestWhatIsAppendedIsSyncedWhenAppendReturns(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- log.run(ctx) }()
 	for i := range int64(20) {
-		if err := log.append([][]byte{[]byte("{}")}, map[string]string{"n": fmt.Sprint(i)}); err != nil {
+		if err := log.append(t.Context(), [][]byte{[]byte("{}")}, map[string]string{"n": fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 		if _, next := log.ends(); next != i+1 || log.marks()["n"] != fmt.Sprint(i) {
@@ -326,12 +326,58 @@ func TestWhatIsAppendedIsSyncedWhenAppendReturns(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if err := log.append([][]byte{[]byte("{}")}, nil); err == nil {
+	if err := log.append(t.Context(), [][]byte{[]byte("{}")}, nil); err == nil {
 		t.Error("a log that is not written takes something")
 	}
 	if err := log.close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stuckLog is a log on a disk that has become full.
+type stuckLog struct {
+	refLog
+	stuck chan struct{}
+}
+
+func (l *stuckLog) append(ctx context.Context, records [][]byte, marks map[string]string) error {
+	select {
+	case <-l.stuck:
+		<-ctx.Done()
+		return ctx.Err()
+	default:
+		return l.refLog.append(ctx, records, marks)
+	}
+}
+
+func TestAFullDiskHoldsUpNeitherReadingNorTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.put("a", "1\n")
+		w.put("b", "2\n")
+		w.announce("a")
+		stuck := make(chan struct{})
+		w.log = func(l refLog) refLog { return &stuckLog{l, stuck} }
+		r := w.start(0, queued)
+		later(time.Second)
+		close(stuck)
+		w.announce("b")
+		later(time.Minute)
+		expect(t, "read", r.said(), "0.0 1")
+		r.commit(r.behind())
+		expect(t, "left", w.queue.left(), "[m2]")
+		from := r.behind()
+		r.stop()
+		if _, err := r.s.manifest.add(t.Context(), nil, nil); err == nil {
+			t.Error("a manifest of which nobody knows what it holds takes more")
+		}
+		w.log = nil
+		later(time.Hour)
+		r = w.start(from, queued)
+		later(time.Minute)
+		expect(t, "read", r.said(), "1.0 2")
+		r.stop()
+	})
 }
 
 func testConfig() Config {

@@ -42,17 +42,22 @@ const manifestHealth = "writing the manifest"
 
 func (l *journalLog) run(ctx context.Context) error { return l.j.Run(ctx) }
 
-func (l *journalLog) append(records [][]byte, marks map[string]string) error {
+func (l *journalLog) append(ctx context.Context, records [][]byte, marks map[string]string) error {
 	e := journal.Entry{Records: make([]pipeline.Record, len(records)), Marks: marks}
 	now := l.clock()
 	for i := range records {
 		e.Records[i] = pipeline.Record{Value: records[i], Time: now}
 	}
 	done := make(chan error, 1)
-	if err := l.j.Append(context.Background(), &e, func(err error) { done <- err }); err != nil { // the end of run ends it
+	if err := l.j.Append(ctx, &e, func(err error) { done <- err }); err != nil {
 		return err
 	}
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done(): // a full disk may keep it waiting
+		return ctx.Err()
+	}
 }
 
 func (l *journalLog) ends() (first, next int64) {

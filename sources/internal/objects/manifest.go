@@ -13,7 +13,10 @@ type manifest struct {
 	s   *Source
 	log refLog
 
-	writing sync.Mutex // held by whoever writes: numbers are given in the order of the log
+	// writing, of one, is held by whoever writes: numbers are given in the order
+	// of the log. It is a channel since it is waited for while the disk is full.
+	writing chan struct{}
+	broken  error // why nothing may be written any more; under writing
 
 	mu      sync.Mutex
 	memory  *memory
@@ -29,8 +32,9 @@ type manifest struct {
 type refLog interface {
 	// run serves append until ctx is done.
 	run(ctx context.Context) error
-	// append writes references and marks, synced. After an error nothing can be appended any more.
-	append(records [][]byte, marks map[string]string) error
+	// append writes references and marks, synced. After an error, ctx's too,
+	// nobody knows what is there, and nothing may be appended any more.
+	append(ctx context.Context, records [][]byte, marks map[string]string) error
 	// ends are the number of the first record that is there, and that of the next to come.
 	ends() (first, next int64)
 	// read calls a function with the records that were there when the log was opened.
@@ -49,7 +53,7 @@ const trimEvery = time.Minute
 
 // openManifest reads what the log has. start is the offset at which reading resumes.
 func openManifest(s *Source, log refLog, start int64) (*manifest, error) {
-	m := &manifest{s: s, log: log, memory: newMemory(s.config.RememberObjects), marks: log.marks(), changed: make(chan struct{})}
+	m := &manifest{s: s, log: log, memory: newMemory(s.config.RememberObjects), marks: log.marks(), changed: make(chan struct{}), writing: make(chan struct{}, 1)}
 	first, next := log.ends()
 	seq, index := placeOf(start)
 	if topic, ok := m.marks[markTopic]; ok && topic != s.partition.Topic {
@@ -85,11 +89,11 @@ func openManifest(s *Source, log refLog, start int64) (*manifest, error) {
 }
 
 // sign says in the log whose manifest it is.
-func (m *manifest) sign() error {
+func (m *manifest) sign(ctx context.Context) error {
 	if m.mark(markTopic) != "" {
 		return nil
 	}
-	_, err := m.add(nil, map[string]string{markTopic: m.s.partition.Topic})
+	_, err := m.add(ctx, nil, map[string]string{markTopic: m.s.partition.Topic})
 	return err
 }
 
@@ -105,9 +109,16 @@ func (m *manifest) remembered(r *Ref, id identity, seq int64) remembered {
 
 // add gives numbers to references, known ones those that they have, and
 // returns them in their order. Marks are kept with them. When it returns, all is on disk.
-func (m *manifest) add(refs []Ref, marks map[string]string) ([]int64, error) {
-	m.writing.Lock()
-	defer m.writing.Unlock()
+func (m *manifest) add(ctx context.Context, refs []Ref, marks map[string]string) ([]int64, error) {
+	select {
+	case m.writing <- struct{}{}:
+		defer func() { <-m.writing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if m.broken != nil {
+		return nil, m.broken
+	}
 	numbers, fresh, known, err := m.number(refs)
 	if err != nil || len(fresh) == 0 && len(marks) == 0 {
 		return numbers, err
@@ -118,11 +129,16 @@ func (m *manifest) add(refs []Ref, marks map[string]string) ([]int64, error) {
 			return nil, err
 		}
 	}
-	if err := m.log.append(records, marks); err != nil {
-		return nil, folderError(m.s.dir, err)
+	if m.broken = m.log.append(ctx, records, marks); m.broken != nil {
+		m.broken = folderError(m.s.dir, m.broken)
+		return nil, m.broken
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, next := m.log.ends(); next != m.reading+int64(len(m.pending)+len(fresh)) { // an offset would mean another object
+		m.broken = fmt.Errorf("the manifest in %s has %d objects, and %d were found; start again", m.s.dir, next, m.reading+int64(len(m.pending)+len(fresh)))
+		return nil, m.broken
+	}
 	for k, v := range marks {
 		m.marks[k] = v
 	}

@@ -154,7 +154,7 @@ func (q *queue) take(ctx context.Context, messages []types.Message, asked time.T
 		refs = append(refs, q.s.announced(aws.ToString(messages[i].MessageId), aws.ToString(messages[i].Body))...)
 		upTo[i] = len(refs)
 	}
-	numbers, err := q.s.manifest.add(refs, nil)
+	numbers, err := q.s.manifest.add(ctx, refs, nil)
 	if err != nil {
 		return err
 	}

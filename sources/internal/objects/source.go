@@ -188,7 +188,7 @@ func (s *Source) Run(ctx context.Context, from sources.Positions, out sources.Em
 	writer.Go(func() error { return log.run(writing) })
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error {
-		if err := m.sign(); err != nil {
+		if err := m.sign(ctx); err != nil {
 			return err
 		}
 		return find.find(ctx)

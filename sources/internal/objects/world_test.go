@@ -41,6 +41,7 @@ type world struct {
 	queue *fakeQueue
 	// segment is the size of the manifest's files; the usual one when 0.
 	segment int64
+	log     func(refLog) refLog // around the manifest's log, if not nil
 }
 
 func newWorld(t *testing.T) *world {
@@ -291,6 +292,12 @@ func (w *world) start(from int64, edit func(*Config, *Format)) *run {
 	}
 	if w.segment > 0 {
 		s.segment = w.segment
+	}
+	if w.log != nil {
+		s.openLog = func(dir string) (refLog, error) {
+			l, err := s.openJournal(dir)
+			return w.log(l), err
+		}
 	}
 	s.connect = func(context.Context) (clients, error) {
 		return clients{store: w.store, queue: w.queue, close: func() {}}, nil
