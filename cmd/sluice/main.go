@@ -18,6 +18,7 @@ import (
 	_ "sluice/sources/amqp"
 	_ "sluice/sources/cloudtrail"
 	_ "sluice/sources/cloudwatch"
+	_ "sluice/sources/docker"
 	_ "sluice/sources/file"
 	_ "sluice/sources/journald"
 	_ "sluice/sources/kafka"
