@@ -6,38 +6,42 @@ import (
 
 	"sluice/pipeline/component"
 	"sluice/sinks"
-)
-
-// The formats of a line.
-const (
-	FormatJSON = "json"
-	FormatText = "text"
+	"sluice/sinks/format"
 )
 
 // Config says where alerts are written, and how. Start from Default.
 type Config struct {
 	// Path is the file, or `-` for standard output. Its folder must be there.
 	Path string `yaml:"path"`
-	// Format is what a line holds. `json`: an alert as JSON. `text`: a readable line.
-	Format string `yaml:"format"`
-	// Fsync makes alerts durable before they count as delivered.
+	// Format is what a line holds: an alert as `sluice`, `crowdsec`, `ocsf`, `ecs`, `cef` or `text`.
+	Format format.Format `yaml:"format"`
+	// Fsync makes every batch durable before it counts as delivered.
 	Fsync bool `yaml:"fsync"`
 	// Colour says when text is coloured: `auto` (on a terminal, unless NO_COLOR is set), `always` or `never`.
 	Colour string `yaml:"colour"`
 	// Mode is the permissions of a file that is created, in octal.
 	Mode string `yaml:"mode"`
+	// MaxBytes is the size at which a new file is begun; the old one becomes
+	// PATH.1, the one before PATH.2, and so on. 0 leaves rotation to others, who
+	// rename the file and send SIGHUP.
+	MaxBytes component.Bytes `yaml:"max_bytes"`
+	// Keep is how many old files stay beside the current one, from 1.
+	Keep int `yaml:"keep"`
 }
 
 // Default returns JSON lines to nowhere yet.
-func Default() Config { return Config{Format: FormatJSON, Colour: "auto", Mode: "0640"} }
+func Default() Config { return Config{Format: format.Sluice, Colour: "auto", Mode: "0640", Keep: 7} }
 
 // Validate checks the configuration. The folder of the path must be there.
 func (c *Config) Validate() error {
 	if c.Path == "" {
 		return component.Invalid("path", "name a file, or - for standard output")
 	}
-	if err := validateFormat(c.Format, c.Colour); err != nil {
+	if err := validateColour(c.Colour); err != nil {
 		return err
+	}
+	if c.MaxBytes > 0 && (c.Keep < 1 || c.Path == stdout) {
+		return component.Invalid("max_bytes", "rotation takes a file, and a keep of at least 1")
 	}
 	if _, err := fileMode(c.Mode); err != nil {
 		return component.Invalid("mode", "%q is no octal number such as 0640", c.Mode)
@@ -54,19 +58,16 @@ func (c *Config) Validate() error {
 
 // StdoutConfig is the configuration of the type stdout.
 type StdoutConfig struct {
-	// Format is what a line holds. `json`: an alert as JSON. `text`: a readable line.
-	Format string `yaml:"format"`
+	// Format is what a line holds: an alert as `sluice`, `crowdsec`, `ocsf`, `ecs`, `cef` or `text`.
+	Format format.Format `yaml:"format"`
 	// Colour says when text is coloured: `auto` (on a terminal, unless NO_COLOR is set), `always` or `never`.
 	Colour string `yaml:"colour"`
 }
 
 // Validate checks the configuration.
-func (c *StdoutConfig) Validate() error { return validateFormat(c.Format, c.Colour) }
+func (c *StdoutConfig) Validate() error { return validateColour(c.Colour) }
 
-func validateFormat(format, colour string) error {
-	if format != FormatJSON && format != FormatText {
-		return component.Invalid("format", "%q is neither json nor text", format)
-	}
+func validateColour(colour string) error {
 	if colour != "auto" && colour != "always" && colour != "never" {
 		return component.Invalid("colour", "%q is none of auto, always, never", colour)
 	}
@@ -76,18 +77,18 @@ func validateFormat(format, colour string) error {
 func init() {
 	sinks.Register(sinks.Kind[Config]{
 		Type:        "file",
-		Summary:     "Alerts as JSON lines, or as readable text, appended to a file.",
-		Description: "The file is appended to, and opened again on SIGHUP. Its path is relative to the folder that `sluice` is started in.",
+		Summary:     "Alerts, a line each in any format, appended to a file that may be rotated.",
+		Description: "The file is reopened on SIGHUP, and begun anew at `max_bytes`. `fsync` makes every batch durable before it counts as delivered.",
 		Example:     "path: alerts.jsonl\nfsync: true\n",
 		Default:     Default,
 		New:         func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
 	})
 	sinks.Register(sinks.Kind[StdoutConfig]{
 		Type:        "stdout",
-		Summary:     "Alerts on standard output, as JSON lines or as readable text.",
+		Summary:     "Alerts on standard output, a line each in any format.",
 		Description: "Text is coloured on a terminal, unless NO_COLOR is set.",
 		Example:     "format: text\n",
-		Default:     func() StdoutConfig { return StdoutConfig{Format: FormatJSON, Colour: "auto"} },
+		Default:     func() StdoutConfig { return StdoutConfig{Format: format.Sluice, Colour: "auto"} },
 		New: func(name string, c StdoutConfig, env sinks.Env) (sinks.Sink, error) {
 			full := Default()
 			full.Path, full.Format, full.Colour = stdout, c.Format, c.Colour

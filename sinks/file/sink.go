@@ -3,7 +3,7 @@ package file
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,6 +15,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/sinks"
+	"sluice/sinks/format"
 )
 
 // stdout is the path that means standard output.
@@ -31,6 +32,7 @@ type Sink struct {
 	mu    sync.Mutex // guards what follows: Reopen comes from another goroutine
 	file  *os.File   // nil until it is needed
 	buf   bytes.Buffer
+	line  []byte // scratch
 	stats sinks.Stats
 }
 
@@ -101,25 +103,25 @@ func (s *Sink) writeLines(fill func(*bytes.Buffer) error) error {
 	return nil
 }
 
-// render fills the buffer with the batch's lines. An alert that has no JSON is rejected.
+// render fills the buffer with the batch's lines. An alert that cannot be written is rejected.
 func (s *Sink) render(alerts []pipeline.Alert) (rejected *sinks.RejectedError) {
 	s.buf.Reset()
-	enc := json.NewEncoder(&s.buf)
-	enc.SetEscapeHTML(false)
+	line := s.line
 	for i := range alerts {
-		if s.config.Format == FormatText {
-			appendText(&s.buf, &alerts[i], s.colour)
-			continue
-		}
-		whole := s.buf.Len()
-		if err := enc.Encode(&alerts[i]); err != nil {
-			s.buf.Truncate(whole)
+		var err error
+		if s.colour && s.config.Format == format.Text {
+			line = format.AppendColoured(line[:0], &alerts[i])
+		} else if line, err = s.config.Format.Append(line[:0], &alerts[i]); err != nil {
 			if rejected == nil {
 				rejected = &sinks.RejectedError{Reason: err}
 			}
 			rejected.Alerts = append(rejected.Alerts, i)
+			continue
 		}
+		s.buf.Write(line)
+		s.buf.WriteByte('\n')
 	}
+	s.line = line
 	return rejected
 }
 
@@ -129,6 +131,9 @@ func (s *Sink) write() error {
 	}
 	if s.config.Path == stdout {
 		_, err := s.stdout.Write(s.buf.Bytes())
+		return err
+	}
+	if err := s.rotate(); err != nil {
 		return err
 	}
 	if err := s.open(); err != nil {
@@ -154,6 +159,39 @@ func (s *Sink) open() error {
 		s.file = nil
 	}
 	return err
+}
+
+// rotate begins a new file where what is to be written does not fit into the
+// one that is there any more. A crash in between leaves a gap in the numbers, which the next rotation closes.
+func (s *Sink) rotate() error {
+	limit := int64(s.config.MaxBytes)
+	if limit == 0 {
+		return nil
+	}
+	path := s.config.Path
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (info.Size() == 0 || info.Size()+int64(s.buf.Len()) <= limit) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.file != nil {
+		if err := s.file.Close(); err != nil {
+			return err
+		}
+		s.file = nil
+	}
+	for n := s.config.Keep; n > 0; n-- {
+		from := fmt.Sprintf("%s.%d", path, n-1)
+		if n == 1 {
+			from = path
+		}
+		if err := os.Rename(from, fmt.Sprintf("%s.%d", path, n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("rotating: %w", err)
+		}
+	}
+	return nil
 }
 
 // takeBack removes the n bytes of a write that failed half-way. Where that

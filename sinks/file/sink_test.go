@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sinks"
+	"sluice/sinks/format"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -60,11 +63,14 @@ func golden(t *testing.T, name string, got []byte) {
 }
 
 func TestLinesOfEachFormat(t *testing.T) {
-	for _, c := range []struct{ format, colour, file string }{
-		{FormatJSON, "auto", "alerts.jsonl"}, {FormatText, "auto", "alerts.txt"}, {FormatText, "always", "alerts.coloured.txt"},
+	for _, c := range []struct {
+		format       format.Format
+		colour, file string
+	}{
+		{format.Sluice, "auto", "alerts.jsonl"}, {format.Text, "auto", "alerts.txt"}, {format.Text, "always", "alerts.coloured.txt"},
 	} {
 		var out bytes.Buffer
-		node, err := component.Parse([]byte("type: stdout\nformat: " + c.format + "\ncolour: " + c.colour))
+		node, err := component.Parse([]byte("type: stdout\nformat: " + string(c.format) + "\ncolour: " + c.colour))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +174,7 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"no path", "type: file", "name a file"},
 		{"a folder that is not there", "type: file\npath: /nowhere/at/all/a.jsonl", "/nowhere/at/all is not there"},
-		{"an unknown format", "type: stdout\nformat: xml", "neither json nor text"},
+		{"an unknown format", "type: stdout\nformat: xml", "no format"},
 		{"an unknown colour", "type: stdout\ncolour: red", "none of auto"},
 		{"a mode that is no number", "type: file\npath: '-'\nmode: rw", "no octal number"},
 		{"a path of standard output", "type: stdout\npath: a", "unknown key"},
@@ -182,5 +188,53 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestRotationKeepsTheNewestFiles writes more than the files hold together:
+// the newest lines are there, once each and in order, and a batch is never torn apart.
+func TestRotationKeepsTheNewestFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "alerts.log")
+	c := Default()
+	c.Path, c.Format, c.MaxBytes, c.Keep = path, format.Text, 1000, 3
+	var want []string
+	for i := range 40 {
+		if i%7 == 0 { // another process goes on where this one ended
+			s, err := New("alerts", c, sinks.Env{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			for j := range 7 {
+				a := alerts()[2]
+				a.Scenario = fmt.Sprintf("n-%d-%d", i, j)
+				if err := s.Alerts(t.Context(), []pipeline.Alert{a, a}); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, a.Scenario, a.Scenario)
+			}
+		}
+	}
+	var got []string
+	for _, name := range []string{path + ".4", path + ".3", path + ".2", path + ".1", path} {
+		text, err := os.ReadFile(name)
+		if strings.HasSuffix(name, ".4") {
+			if err == nil {
+				t.Errorf("%s is there", name)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > 1000 || bytes.Count(text, []byte("\n"))%2 != 0 {
+			t.Errorf("%s has %d bytes and %d lines", name, len(text), bytes.Count(text, []byte("\n")))
+		}
+		for line := range strings.Lines(string(text)) {
+			got = append(got, strings.Fields(line)[1])
+		}
+	}
+	if len(got) < 40 || !slices.Equal(got, want[len(want)-len(got):]) {
+		t.Errorf("the files hold %v", got)
 	}
 }

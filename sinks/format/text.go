@@ -1,4 +1,4 @@
-package file
+package format
 
 import (
 	"bytes"
@@ -21,7 +21,8 @@ const (
 
 // appendText writes an alert as one line: time, scenario, source with country
 // and network, number of events, decisions.
-func appendText(b *bytes.Buffer, a *pipeline.Alert, colour bool) {
+func appendText(out []byte, a *pipeline.Alert, colour bool) []byte {
+	b := bytes.NewBuffer(out)
 	paint := func(code, text string) string {
 		if text = clean(text); colour {
 			return code + text + plain
@@ -42,8 +43,11 @@ func appendText(b *bytes.Buffer, a *pipeline.Alert, colour bool) {
 		}
 		fmt.Fprintf(b, "  %s", paint(red, text))
 	}
-	b.WriteByte('\n')
+	return b.Bytes()
 }
+
+// AppendColoured appends an alert in the format text, in a terminal's colours.
+func AppendColoured(b []byte, a *pipeline.Alert) []byte { return appendText(b, a, true) }
 
 func source(s *pipeline.Source) string {
 	if s == nil || s.Scope == "" && s.Value == "" {
