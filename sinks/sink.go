@@ -22,7 +22,8 @@ type Sink interface {
 	// Alerts delivers a batch, in order. nil means that all of it is delivered
 	// as durably as the sink's configuration asks. A *RejectedError names the
 	// alerts that the place will never take; all others of the batch are
-	// delivered. After any other error the caller waits and gives the same
+	// delivered. A *PartialError says how far the batch got: the rest is given
+	// again. After any other error the caller waits and gives the same
 	// batch again: part of it may have been delivered, so the UUIDs in it
 	// must let the receiver drop repeats. The sink keeps nothing of the batch
 	// after it returns. It is called from one goroutine at a time.
@@ -65,10 +66,30 @@ func (e *RejectedError) Error() string {
 // Unwrap returns the reason.
 func (e *RejectedError) Unwrap() error { return e.Reason }
 
-// Retryable tells whether the batch that gave err should be given again.
+// PartialError says that the first alerts of a batch are settled, delivered
+// or rejected, and that the rest is to be given again: so that what was
+// acknowledged is not repeated because something behind it failed.
+type PartialError struct {
+	// Settled is how many; Rejected, when set, names those of them that were refused for good.
+	Settled  int
+	Rejected *RejectedError
+	// Err is why the rest was not delivered.
+	Err error
+}
+
+// Error gives the reason and how far the batch got.
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%v (the first %d of the batch are settled)", e.Err, e.Settled)
+}
+
+// Unwrap returns the reason.
+func (e *PartialError) Unwrap() error { return e.Err }
+
+// Retryable tells whether the batch that gave err, or a part of it, should be given again.
 func Retryable(err error) bool {
 	var rejected *RejectedError
-	return err != nil && !errors.As(err, &rejected)
+	var partial *PartialError
+	return err != nil && (errors.As(err, &partial) || !errors.As(err, &rejected))
 }
 
 // Env is what the program lends to a sink. The zero value works.

@@ -51,8 +51,9 @@ func (d *Direct) Deliver(ctx context.Context, items []Item) error {
 		}
 		r := &d.retries[i]
 		var refused []pipeline.DeadLetter
-		err := d.until(ctx, r, func() (err error) {
-			refused, err = alertPlace{t.Sink}.give(ctx, own)
+		err := d.until(ctx, r, func() error {
+			taken, letters, err := alertPlace{t.Sink}.give(ctx, own)
+			own, refused = own[taken:], append(refused, letters...)
 			return err
 		})
 		if err != nil {

@@ -113,6 +113,7 @@ type fakeSink struct {
 	mu      sync.Mutex
 	down    bool
 	refuse  string        // the UUID of an alert that is never taken
+	part    int           // when above 0, how many alerts a call takes at most
 	hold    chan struct{} // when set, every call waits for one value of it
 	got     []string      // UUIDs
 	batches []string      // the UUIDs of every attempt
@@ -144,6 +145,18 @@ func (s *fakeSink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 	s.batches = append(s.batches, strings.Join(ids, " "))
 	if s.down {
 		return errors.New("the server is down")
+	}
+	if s.part > 0 && s.part < len(alerts) {
+		p := &sinks.PartialError{Settled: s.part, Err: errors.New("the server went down")}
+		for _, a := range alerts[:s.part] {
+			if a.UUID != s.refuse {
+				s.got = append(s.got, a.UUID)
+			}
+		}
+		if rejected.Alerts = slices.DeleteFunc(rejected.Alerts, func(i int) bool { return i >= s.part }); len(rejected.Alerts) > 0 {
+			p.Rejected = rejected
+		}
+		return p
 	}
 	s.got = append(s.got, ids...)
 	if len(rejected.Alerts) > 0 {

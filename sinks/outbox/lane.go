@@ -39,6 +39,9 @@ type settlement struct {
 	batch   *batch
 	refused int
 	letters []pipeline.DeadLetter // the refused, where they go to the dead letters
+	// why, when set, is the error behind which the rest, up to an entry, was not taken.
+	why  error
+	upTo uint64
 }
 
 // batch is a run of entries: those for the place, and where the next begins.
@@ -50,13 +53,24 @@ type batch struct {
 	bytes int64
 }
 
+// cut leaves the first n items.
+func (b *batch) cut(n int) {
+	if n >= len(b.items) {
+		return
+	}
+	b.next, b.items = b.seqs[n], b.items[:n]
+	b.bytes = 0
+	for _, size := range b.sizes[:n] {
+		b.bytes += size
+	}
+}
+
 // cutTo leaves the oldest items: as few as hold so many bytes.
 func (b *batch) cutTo(bytes int64) {
 	var sum int64
 	for i, size := range b.sizes {
 		if sum >= bytes {
-			b.next, b.bytes = b.seqs[i], sum
-			b.items = b.items[:i]
+			b.cut(i)
 			return
 		}
 		sum += size
@@ -122,13 +136,14 @@ func (l *lane) step(ctx context.Context) (idle, failed bool, err error) {
 		if err != nil || b == nil {
 			return err == nil, false, err
 		}
-		refused, why := l.place.give(ctx, b.items)
-		if why != nil {
+		taken, refused, why := l.place.give(ctx, b.items)
+		if why != nil && taken == 0 {
 			l.again = b.next
 			l.failed(ctx, why)
 			return false, true, nil
 		}
-		l.settling = &settlement{batch: b, refused: len(refused)}
+		l.settling = &settlement{batch: b, refused: len(refused), why: why, upTo: b.next}
+		b.cut(taken)
 		if len(refused) > 0 {
 			l.retry.refused(refused)
 			if l.place.forwards() && l.d.dead.to != nil {
@@ -152,13 +167,22 @@ func (l *lane) settle(ctx context.Context) (idle, failed bool, err error) {
 	}
 	l.again, l.settling = 0, nil
 	l.setStuck(false)
-	l.retry.succeeded()
-	return false, false, l.advance(s.batch, func(st *Stats) {
+	if s.why == nil {
+		l.retry.succeeded()
+	}
+	err = l.advance(s.batch, func(st *Stats) {
 		st.Delivered += uint64(len(s.batch.items) - s.refused)
 		st.Rejected += uint64(s.refused)
 		st.DeadLetters += uint64(written)
 		st.Failing = false
 	})
+	if s.why != nil && err == nil {
+		l.again = s.upTo
+		l.retry.progressed()
+		l.failed(ctx, s.why)
+		return false, true, nil
+	}
+	return false, false, err
 }
 
 // failed notes an attempt that came to nothing.

@@ -244,6 +244,28 @@ func TestRefusedAlertsGoToTheDeadLettersBeforeTheCursorMoves(t *testing.T) {
 	})
 }
 
+func TestWhatAFailedBatchDeliveredIsNotGivenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, dead := newFakeLog(), &fakeDead{}
+		s := &fakeSink{name: "s", part: 2, refuse: "4"}
+		r := start(t, Options{Log: log, Sinks: []Target{{s, Block}}, DeadLetters: dead, Batch: 5})
+		r.Release(log.add(t, alerts(1, 5)...))
+		if left := r.Drain(t.Context(), time.Minute); left != 0 {
+			t.Errorf("%d left", left)
+		}
+		if got := s.taken(); got != "1 2 3 5" {
+			t.Errorf("taken: %s", got)
+		}
+		if got := strings.Join(s.attempts(), " | "); got != "1 2 3 5 | 3 5 | 5" {
+			t.Errorf("attempts: %s", got)
+		}
+		if got := dead.taken(); !strings.Contains(got, "4@s") {
+			t.Errorf("dead letters: %q", got)
+		}
+		r.end()
+	})
+}
+
 func TestRefusedAlertsAreCountedWhereThereAreNoDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
@@ -396,7 +418,11 @@ func TestAnyFaultsDeliverAll(t *testing.T) {
 					r.Release(log.add(t, alerts(total+1, total+n)...))
 					total += n
 				case 1:
-					all[random.IntN(3)].set(random.IntN(2) == 0)
+					s := all[random.IntN(3)]
+					s.set(random.IntN(2) == 0)
+					s.mu.Lock()
+					s.part = random.IntN(4)
+					s.mu.Unlock()
 				case 2:
 					time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
 				case 3:

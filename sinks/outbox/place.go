@@ -14,9 +14,10 @@ import (
 type place interface {
 	// takes tells whether an entry is for the place, which has a name.
 	takes(to *address, name string) bool
-	// give hands over a batch. What was refused for good comes back as
-	// letters, all else was taken. After an error the same is given again.
-	give(ctx context.Context, items []Item) (refused []pipeline.DeadLetter, err error)
+	// give hands over a batch. taken is how many of its first items are
+	// settled: all, where there is no error. What of them was refused for good comes back as
+	// letters. After an error the rest is given again.
+	give(ctx context.Context, items []Item) (taken int, refused []pipeline.DeadLetter, err error)
 	// forwards tells whether refused letters go to the dead letters.
 	forwards() bool
 }
@@ -27,22 +28,30 @@ type alertPlace struct{ sinks.Sink }
 func (p alertPlace) takes(to *address, name string) bool { return !to.dead && to.to(name) }
 func (p alertPlace) forwards() bool                      { return true }
 
-func (p alertPlace) give(ctx context.Context, items []Item) ([]pipeline.DeadLetter, error) {
+func (p alertPlace) give(ctx context.Context, items []Item) (taken int, refused []pipeline.DeadLetter, err error) {
 	alerts := make([]pipeline.Alert, len(items))
 	for i, it := range items {
 		alerts[i] = *it.Alert
 	}
-	err := p.Alerts(ctx, alerts)
-	if err == nil || sinks.Retryable(err) {
-		return nil, err
-	}
+	taken, err = len(items), p.Alerts(ctx, alerts)
+	var partial *sinks.PartialError
 	var rejected *sinks.RejectedError
-	errors.As(err, &rejected)
-	letters := make([]pipeline.DeadLetter, 0, len(rejected.Alerts))
-	for _, i := range rejected.Alerts {
-		letters = append(letters, alertLetter(pipeline.DeadRejected, rejected.Reason.Error(), p.Name(), &alerts[i]))
+	switch {
+	case err == nil:
+		return taken, nil, nil
+	case errors.As(err, &partial):
+		taken, rejected = min(partial.Settled, len(items)), partial.Rejected
+	case !errors.As(err, &rejected):
+		return 0, nil, err
+	default:
+		err = nil
 	}
-	return letters, nil
+	if rejected != nil {
+		for _, i := range rejected.Alerts {
+			refused = append(refused, alertLetter(pipeline.DeadRejected, rejected.Reason.Error(), p.Name(), &alerts[i]))
+		}
+	}
+	return taken, refused, err
 }
 
 // alertLetter makes a dead letter of an alert.
@@ -62,12 +71,16 @@ type deadPlace struct{ w *deadWriter }
 func (p deadPlace) takes(to *address, _ string) bool { return to.dead }
 func (p deadPlace) forwards() bool                   { return false }
 
-func (p deadPlace) give(ctx context.Context, items []Item) ([]pipeline.DeadLetter, error) {
+func (p deadPlace) give(ctx context.Context, items []Item) (int, []pipeline.DeadLetter, error) {
 	letters := make([]pipeline.DeadLetter, len(items))
 	for i, it := range items {
 		letters[i] = *it.Dead
 	}
-	return p.w.give(ctx, letters)
+	refused, err := p.w.give(ctx, letters)
+	if err != nil {
+		return 0, nil, err
+	}
+	return len(items), refused, nil
 }
 
 // deadWriter lets several goroutines write dead letters, one at a time.

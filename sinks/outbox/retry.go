@@ -37,6 +37,14 @@ func (r *retry) failed(why error) {
 	r.wait = min(2*r.wait, longestWait)
 }
 
+// progressed notes that a part of a batch was taken: the waits begin anew, and
+// the log, which has heard of the trouble, hears no more of it.
+func (r *retry) progressed() {
+	if r.wait > 0 {
+		r.wait = firstWait / 2 // failed, which follows, doubles it
+	}
+}
+
 // after starts the wait for the next attempt.
 func (r *retry) after() <-chan time.Time {
 	half := max(r.wait, firstWait) / 2
