@@ -1,0 +1,12 @@
+// Package webhook is a sink that sends alerts to an HTTP endpoint.
+//
+// A request is made of templates: URL, headers and body, each with the alerts
+// of the request in it. Presets give those of well-known receivers. The sink
+// signs requests where it is told to, sends the alert's id as the
+// Idempotency-Key, and refuses to be pointed at link-local addresses, behind
+// which cloud providers keep credentials.
+//
+// What the answer means: 2xx is an acknowledgement; 408, 425, 429 and 5xx are
+// sent again, when the server says so or after the outbox's waits; any other answer refuses the
+// request's alerts for good, one by one where there were several.
+package webhook

@@ -1,0 +1,177 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/template"
+	"time"
+
+	sprig "github.com/go-task/slim-sprig/v3"
+	"github.com/google/uuid"
+
+	"sluice/pipeline"
+	"sluice/pipeline/component"
+	"sluice/sinks/format"
+)
+
+// data is what templates see.
+type data struct {
+	// Alert is the first of Alerts.
+	Alert  *pipeline.Alert
+	Alerts []*pipeline.Alert
+	// ID is the Idempotency-Key.
+	ID     string
+	Values map[string]string
+}
+
+// templates are a configuration's, compiled.
+type templates struct {
+	url, body *template.Template
+	headers   map[string]*template.Template
+}
+
+// idSpace is the namespace of the keys of requests with several alerts.
+var idSpace = uuid.MustParse("5b2ac1c8-2f0b-5c53-9b07-6b0a0cbb5f5a")
+
+// requestID is the same for the same alerts.
+func requestID(alerts []pipeline.Alert) string {
+	if len(alerts) == 1 {
+		return alerts[0].UUID
+	}
+	var all strings.Builder
+	for i := range alerts {
+		all.WriteString(alerts[i].UUID)
+	}
+	return uuid.NewSHA1(idSpace, []byte(all.String())).String()
+}
+
+// functions are those of sprig that depend on nothing outside, and ours.
+func (c *Config) functions() template.FuncMap {
+	all := sprig.HermeticTxtFuncMap()
+	all["json"] = func(v any) (string, error) {
+		var out bytes.Buffer
+		enc := json.NewEncoder(&out)
+		enc.SetEscapeHTML(false)
+		err := enc.Encode(v)
+		return strings.TrimSuffix(out.String(), "\n"), err
+	}
+	all["format"] = func(name string, a *pipeline.Alert) (string, error) {
+		var f format.Format
+		if err := f.UnmarshalText([]byte(name)); err != nil {
+			return "", err
+		}
+		text, err := f.Append(nil, a)
+		return string(text), err
+	}
+	all["alert"] = func(a *pipeline.Alert) (string, error) {
+		text, err := c.Format.Append(nil, a)
+		return string(text), err
+	}
+	all["unix"] = func(at string) (string, error) {
+		t, err := time.Parse(time.RFC3339Nano, at)
+		return fmt.Sprintf("%.3f", float64(t.UnixMilli())/1000), err
+	}
+	all["unixNano"] = func(at string) (int64, error) {
+		t, err := time.Parse(time.RFC3339Nano, at)
+		return t.UnixNano(), err
+	}
+	all["summary"] = func(a *pipeline.Alert) string {
+		text, _ := format.Text.Append(nil, a) // text never fails
+		return string(text)
+	}
+	return all
+}
+
+// compile reads the templates. An error blames the key that holds one.
+func (c *Config) compile() (*templates, error) {
+	p := presets()[c.Preset]
+	functions := c.functions()
+	parse := func(key, text string) (*template.Template, error) {
+		t, err := template.New(key).Funcs(functions).Option("missingkey=error").Parse(text)
+		if err != nil {
+			return nil, component.Invalid(strings.SplitN(key, " ", 2)[0], "it is no template: %v", err)
+		}
+		return t, nil
+	}
+	out := &templates{headers: make(map[string]*template.Template)}
+	var err error
+	if out.url, err = parse("url", c.URL); err != nil {
+		return nil, err
+	}
+	body := c.Body
+	if body == "" {
+		body = p.body
+	}
+	if out.body, err = parse("body", body); err != nil {
+		return nil, err
+	}
+	for name, text := range p.headers {
+		if out.headers[name], err = parse("headers "+name, text); err != nil {
+			return nil, err
+		}
+	}
+	for name, text := range c.Headers {
+		if out.headers[name], err = parse("headers "+name, text); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// preset is what a receiver asks for.
+type preset struct {
+	headers map[string]string
+	body    string
+	single  bool // a request holds one alert
+	// check, when set, looks into an answer of 2xx.
+	check func(answer []byte, alerts []pipeline.Alert) error
+}
+
+// presets are functions of the interfaces that the receivers publish.
+func presets() map[string]preset {
+	asJSON := map[string]string{"Content-Type": "application/json"}
+	lines := map[string]string{"Content-Type": "application/x-ndjson"}
+	return map[string]preset{
+		"json": {headers: asJSON, body: `[{{ range $i, $a := .Alerts }}{{ if $i }},{{ end }}{{ alert $a }}{{ end }}]`},
+		"cloudevents": {
+			headers: map[string]string{"Content-Type": "application/cloudevents-batch+json"},
+			body: `[{{ range $i, $a := .Alerts }}{{ if $i }},{{ end }}{"specversion":"1.0","id":{{ json $a.UUID }},"source":"/sluice",` +
+				`"type":"sluice.alert","subject":{{ json $a.Scenario }},"time":{{ json $a.StopAt }},"datacontenttype":"application/json","data":{{ alert $a }}}{{ end }}]`,
+		},
+		"slack": {
+			headers: asJSON, single: true,
+			body: `{"text":{{ json (summary .Alert | replace "&" "&amp;" | replace "<" "&lt;" | replace ">" "&gt;") }}}`,
+		},
+		"discord": {
+			headers: asJSON, single: true,
+			body: `{"content":{{ json (summary .Alert | trunc 2000) }},"allowed_mentions":{"parse":[]}}`,
+		},
+		"teams": {
+			headers: asJSON, single: true,
+			body: `{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json",` +
+				`"type":"AdaptiveCard","version":"1.4","body":[{"type":"TextBlock","wrap":true,"weight":"bolder","text":{{ json .Alert.Scenario }}},` +
+				`{"type":"TextBlock","wrap":true,"text":{{ json (summary .Alert) }}}]}}]}`,
+		},
+		"pagerduty": {
+			headers: asJSON, single: true,
+			body: `{"routing_key":{{ json .Values.routing_key }},"event_action":"trigger","dedup_key":{{ json .Alert.UUID }},"payload":{"summary":{{ json (summary .Alert | trunc 1024) }},` +
+				`"source":{{ json (.Alert.GetValue | default "sluice") }},"severity":{{ if .Alert.Remediation }}"error"{{ else }}"warning"{{ end }},"timestamp":{{ json .Alert.StopAt }},` +
+				`"component":"sluice","class":{{ json .Alert.Scenario }},"custom_details":{{ alert .Alert }}}}`,
+		},
+		"splunk_hec": {
+			headers: map[string]string{"Content-Type": "application/json", "Authorization": "Splunk {{ .Values.token }}"},
+			body:    `{{ range .Alerts }}{"time":{{ unix .StopAt }},"source":"sluice","sourcetype":"sluice:alert","event":{{ alert . }}}` + "\n{{ end }}",
+		},
+		"elasticsearch_bulk": {
+			headers: lines, check: checkBulk,
+			body: `{{ range .Alerts }}{"create":{"_id":{{ json .UUID }}}}` + "\n{{ alert . }}\n{{ end }}",
+		},
+		"loki": {
+			headers: asJSON,
+			body: `{"streams":[{{ range $i, $a := .Alerts }}{{ if $i }},{{ end }}{"stream":{"job":"sluice","scenario":{{ json $a.Scenario }}},` +
+				`"values":[["{{ unixNano $a.StopAt }}",{{ json (alert $a) }}]]}{{ end }}]}`,
+		},
+	}
+}
