@@ -66,6 +66,11 @@ func (x *Index) each(f *Filter, now time.Time, yield func(ref) bool) {
 				return
 			}
 		}
+	case m.prefix.IsValid() && scope == ScopeIP:
+		list(x.addrs[m.prefix.Addr().As16()])
+	case m.prefix.IsValid() && scope == ScopeRange:
+		r, _ := x.ranges.Get(m.prefix)
+		list(r)
 	case f.Value != "" && scope != "" && scope != ScopeIP && scope != ScopeRange:
 		sc, known := x.texts.find(scope)
 		v, there := x.texts.find(f.Value)

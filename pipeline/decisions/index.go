@@ -2,6 +2,8 @@ package decisions
 
 import (
 	"container/heap"
+	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -67,24 +69,37 @@ func (x *Index) Add(d *Decision) (int64, error) {
 	return c.ID, nil
 }
 
-// Restore puts back a decision that was in force, with the id that it had.
-// Afterwards SetSeq says where numbering goes on; changes before are not known.
-func (x *Index) Restore(d *Decision) error {
-	c, err := Canonical(*d)
-	if err != nil {
-		return err
+// Restore fills an empty index with what was known of an earlier one: the
+// decisions in force, the removals behind a number, and the number of the last
+// change. Bouncers that stand at that number or behind it go on from there.
+func (x *Index) Restore(inForce []Decision, removals []Change, behind, last int64) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.seq != 0 {
+		return errors.New("decisions are restored into an index that has some")
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.insert(&c)
+	x.seq, x.log = last, make([]change, last-behind)
+	for i := range inForce {
+		c, err := Canonical(inForce[i])
+		if err != nil {
+			return fmt.Errorf("decision %d: %w", c.ID, err)
+		}
+		if r := x.insert(&c); c.ID > behind && c.ID <= last {
+			x.log[c.ID-behind-1] = change{r, Added}
+		}
+	}
+	for i := range removals {
+		c, err := Canonical(removals[i].Decision)
+		if err != nil || removals[i].Seq <= behind || removals[i].Seq > last {
+			continue // it tells nobody anything
+		}
+		r := x.insert(&c)
+		x.unlink(r)
+		x.slots.at(r).gone = removals[i].Why
+		x.active--
+		x.log[removals[i].Seq-behind-1] = change{r, removals[i].Why}
+	}
 	return nil
-}
-
-// SetSeq says what number the last change had.
-func (x *Index) SetSeq(seq int64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.seq = max(x.seq, seq)
 }
 
 func (x *Index) note(c change) {
@@ -172,52 +187,52 @@ func (x *Index) unlink(r ref) {
 }
 
 // remove must be called with the lock held, for a slot in force.
-func (x *Index) remove(r ref, why Why) {
+func (x *Index) remove(r ref, why Why) Change {
 	x.unlink(r)
-	x.slots.at(r).gone = why
+	s := x.slots.at(r)
+	s.gone = why
 	x.active--
 	x.note(change{r, why})
+	return Change{Seq: x.seq, Why: why, Decision: x.decision(s)}
 }
 
-// Remove removes the decisions that a filter selects, and returns their ids.
-func (x *Index) Remove(f *Filter, why Why, now time.Time) []int64 {
+// Remove removes the decisions that a filter selects, and returns the removals.
+func (x *Index) Remove(f *Filter, why Why, now time.Time) []Change {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var refs []ref
 	x.each(f, now, func(r ref) bool { refs = append(refs, r); return true })
-	ids := make([]int64, len(refs))
+	gone := make([]Change, len(refs))
 	for i, r := range refs {
-		ids[i] = x.slots.at(r).id
-		x.remove(r, why)
+		gone[i] = x.remove(r, why)
 	}
-	return ids
+	return gone
 }
 
 // Expire removes decisions that have ended by now, at most limit of them, and
-// returns their ids; it is to be called again while it returns as many.
+// returns the removals; it is to be called again while it returns as many.
 // The limit bounds how long others wait.
-func (x *Index) Expire(now time.Time, limit int) []int64 {
+func (x *Index) Expire(now time.Time, limit int) []Change {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var ids []int64
+	var gone []Change
 	for len(x.times) > 0 && x.times[0] <= now.Unix() {
 		second := x.times[0]
 		refs := x.due[second]
-		for len(refs) > 0 && len(ids) < limit {
+		for len(refs) > 0 && len(gone) < limit {
 			r := refs[len(refs)-1]
 			refs = refs[:len(refs)-1]
 			if s := x.slots.at(r); s.id != 0 && s.gone == Added && s.until == second {
-				ids = append(ids, s.id)
-				x.remove(r, Expired)
+				gone = append(gone, x.remove(r, Expired))
 			}
 		}
 		if x.due[second] = refs; len(refs) > 0 {
-			return ids
+			return gone
 		}
 		delete(x.due, second)
 		heap.Pop(&x.times)
 	}
-	return ids
+	return gone
 }
 
 // NextEnd returns when the next decision ends, false without any.

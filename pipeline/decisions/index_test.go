@@ -127,6 +127,7 @@ func TestIndexIsTheModel(t *testing.T) {
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		x, m, now := &Index{}, &model{}, begin
+		forgotten := int64(0)
 		for range 150 {
 			switch rng.IntN(10) {
 			case 0, 1, 2, 3, 4:
@@ -145,7 +146,7 @@ func TestIndexIsTheModel(t *testing.T) {
 			case 5:
 				f := randomFilter(rng)
 				want := m.remove(f, Deleted, now)
-				got := x.Remove(f, Deleted, now)
+				got := idsOf(x.Remove(f, Deleted, now))
 				m.removed(got, Deleted)
 				compareIDs(t, seed, "removed", got, want)
 			case 6, 7:
@@ -159,14 +160,18 @@ func TestIndexIsTheModel(t *testing.T) {
 				var got []int64
 				for {
 					some := x.Expire(now, 3)
-					if got = append(got, some...); len(some) < 3 {
+					if got = append(got, idsOf(some)...); len(some) < 3 {
 						break
 					}
 				}
 				m.removed(got, Expired)
 				compareIDs(t, seed, "expired", got, want)
 			case 8:
-				x.Forget(m.seq - int64(rng.IntN(60)))
+				forgotten = max(forgotten, m.seq-int64(rng.IntN(60)))
+				x.Forget(forgotten)
+				if rng.IntN(4) == 0 {
+					x = restored(t, x, m, forgotten)
+				}
 			default:
 				compareAnswers(t, seed, rng, x, m, now)
 			}
@@ -175,6 +180,35 @@ func TestIndexIsTheModel(t *testing.T) {
 			return
 		}
 	}
+}
+
+func idsOf(changes []Change) (ids []int64) {
+	for _, c := range changes {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+// restored makes an index of what the model knows, as after a restart.
+func restored(t *testing.T, old *Index, m *model, behind int64) *Index {
+	t.Helper()
+	var inForce []Decision
+	var removals []Change
+	for i := range m.all {
+		if d := &m.all[i]; d.gone == Added {
+			inForce = append(inForce, d.Decision)
+		} else if d.removed > behind {
+			removals = append(removals, Change{Seq: d.removed, Why: d.gone, Decision: d.Decision})
+		}
+	}
+	x := &Index{}
+	if err := x.Restore(inForce, removals, behind, m.seq); err != nil {
+		t.Fatal(err)
+	}
+	if x.Len() != old.Len() || x.Seq() != old.Seq() {
+		t.Errorf("restored %d up to %d, want %d up to %d", x.Len(), x.Seq(), old.Len(), old.Seq())
+	}
+	return x
 }
 
 func compareIDs(t *testing.T, seed uint64, what string, got, want []int64) {
