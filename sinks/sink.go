@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -40,6 +41,12 @@ type Sink interface {
 // it and opens its path again, as SIGHUP asks. It may be called from any goroutine.
 type Reopener interface {
 	Reopen() error
+}
+
+// Runner is a Sink with something to do besides: Run does it until ctx is
+// done, from before the first Alerts to after the last. An error ends the pipeline.
+type Runner interface {
+	Run(ctx context.Context) error
 }
 
 // Stats is what a sink has done so far.
@@ -98,6 +105,15 @@ type Env struct {
 	Log *slog.Logger
 	// Stdout is where sinks that write to "-" write; os.Stdout when nil.
 	Stdout io.Writer
+	// Dir is a folder that lives as long as the state does. A sink that keeps
+	// something makes one of its own name in it. It is empty where no state is kept (state.dir).
+	Dir string
+	// Now and After are the wall clock when nil.
+	Now   func() time.Time
+	After func(time.Duration) <-chan time.Time
+	// Decide runs the pipeline's profiles on an alert that a sink was given by
+	// others, and returns the decisions; nil where there are none.
+	Decide func(*pipeline.Alert) []pipeline.Decision
 }
 
 // Complete returns the environment with its defaults filled in.
@@ -107,6 +123,12 @@ func (e Env) Complete() Env {
 	}
 	if e.Stdout == nil {
 		e.Stdout = os.Stdout
+	}
+	if e.Now == nil {
+		e.Now = time.Now
+	}
+	if e.After == nil {
+		e.After = time.After
 	}
 	return e
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"sluice/pipeline"
-	"sluice/stages/decide/duration"
+	"sluice/pipeline/duration"
 	"sluice/stages/expression"
 )
 

@@ -7,8 +7,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"sluice/pipeline"
+	"sluice/pipeline/duration"
 	"sluice/pipeline/state"
-	"sluice/stages/decide/duration"
 )
 
 // Ledger remembers the decisions this process made, for GetDecisionsCount and

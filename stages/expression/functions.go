@@ -6,7 +6,7 @@ import (
 	"github.com/expr-lang/expr"
 
 	"sluice/pipeline"
-	"sluice/stages/decide/duration"
+	"sluice/pipeline/duration"
 	"sluice/stages/expression/funcs"
 )
 

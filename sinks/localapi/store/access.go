@@ -351,3 +351,13 @@ func (s *Store) SigningKey() ([]byte, error) {
 	_, _ = rand.Read(secret) // it never fails
 	return secret, s.write(func(txn *badger.Txn) error { return txn.Set([]byte{keySecret}, secret) })
 }
+
+// PutMetrics keeps what somebody reported last of itself.
+func (s *Store) PutMetrics(who string, report []byte) error {
+	return s.write(func(txn *badger.Txn) error { return txn.Set(named(keyMetrics, who), report) })
+}
+
+// Metrics calls visit with what each reported last; the report is valid during the call.
+func (s *Store) Metrics(visit func(who string, report []byte) error) error {
+	return s.scan(keyMetrics, func(key, value []byte) error { return visit(string(key), value) })
+}

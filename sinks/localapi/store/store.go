@@ -61,6 +61,7 @@ const (
 	keyMachine   = 'm' // name → machine
 	keyAllowlist = 'l' // name → allow-list
 	keySecret    = 's' // → key that tokens are signed with
+	keyMetrics   = 'r' // who → what it reported of itself
 )
 
 func key(kind byte, n int64) []byte {

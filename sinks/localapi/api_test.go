@@ -1,0 +1,370 @@
+package localapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"go.uber.org/goleak"
+
+	"sluice/pipeline"
+	"sluice/pipeline/lapi/lapispec"
+	"sluice/sinks"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
+}
+
+var begin = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// server is a sink, its API, and the clients' credentials.
+type server struct {
+	*Sink
+	t       *testing.T
+	http    *httptest.Server
+	spec    routers.Router // nil where the specification is not at hand
+	now     time.Time
+	key     string // of a bouncer
+	token   string // of a machine
+	asked   map[string]bool
+	decided []*pipeline.Alert
+}
+
+func newServer(t *testing.T, asked map[string]bool, change func(*Config)) *server {
+	t.Helper()
+	s := &server{t: t, now: begin, asked: asked}
+	c := Default()
+	c.Dir = t.TempDir()
+	if change != nil {
+		change(&c)
+	}
+	env := sinks.Env{Now: func() time.Time { return s.now }, Decide: func(a *pipeline.Alert) []pipeline.Decision {
+		s.decided = append(s.decided, a)
+		return []pipeline.Decision{{Origin: "crowdsec", Type: "ban", Scope: a.Source.Scope, Value: a.Source.Value, Duration: "4h", Scenario: a.Scenario, Until: "2020-01-01T00:00:00Z"}}
+	}}
+	var err error
+	if s.Sink, err = New("api", c, env); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Sink.Close() })
+	s.http = httptest.NewServer(s.Handler())
+	t.Cleanup(s.http.Close)
+	if s.key, err = s.store.AddBouncer("fw", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.AddMachine("agent", "hunter2", true); err != nil {
+		t.Fatal(err)
+	}
+	if s.token, _, err = s.newToken("agent"); err != nil {
+		t.Fatal(err)
+	}
+	s.spec = specification(t)
+	return s
+}
+
+// specification returns the router of the published specification. It is not
+// part of the repository; where it is not at hand, requests are made all the same.
+func specification(t *testing.T) routers.Router {
+	t.Helper()
+	doc, err := lapispec.Read(lapispec.Path(specFile))
+	if errors.Is(err, os.ErrNotExist) {
+		t.Log("answers are not held to the specification, which is not at hand; SLUICE_LAPI names its folder")
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc.Servers = openapi3.Servers{{URL: "/v1"}}
+	router, err := gorillamux.NewRouter(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return router
+}
+
+// specFile is the published specification, beside the repository.
+const specFile = "../../../shared/lapi/localapi_swagger.yaml"
+
+// who asks.
+const (
+	nobody  = ""
+	bouncer = "bouncer"
+	machine = "machine"
+)
+
+// ask makes a request and holds request and answer to the specification.
+func (s *server) ask(who, method, path, body string) (int, string) {
+	s.t.Helper()
+	req := s.request(who, method, path, body)
+	check := s.request(who, method, path, body)
+	res, err := s.http.Client().Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.conforms(check, res, text)
+	return res.StatusCode, string(text)
+}
+
+func (s *server) request(who, method, path, body string) *http.Request {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.http.URL+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	switch who {
+	case bouncer:
+		req.Header.Set("X-Api-Key", s.key)
+	case machine:
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	return req
+}
+
+// conforms holds an answer to the specification. Refusals that it does not
+// document (no key, too many, …) are held to its form of an error.
+func (s *server) conforms(req *http.Request, res *http.Response, body []byte) {
+	s.t.Helper()
+	if s.spec == nil {
+		return
+	}
+	req.URL.Scheme, req.URL.Host = "", ""
+	route, params, err := s.spec.FindRoute(req)
+	if err != nil {
+		return // /health, /v1/verdict
+	}
+	if s.asked != nil {
+		s.asked[fmt.Sprint(req.Method, " ", route.Path, " ", res.StatusCode)] = true
+	}
+	o := &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true}
+	in := &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route, Options: o}
+	if res.StatusCode < 300 {
+		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil && !strings.Contains(err.Error(), "date-time") {
+			s.t.Errorf("%s %s was answered %d, and is no request of the specification: %v", req.Method, req.URL, res.StatusCode, err)
+		}
+	}
+	if route.Operation.Responses.Status(res.StatusCode) == nil {
+		var e struct{ Message string }
+		if json.Unmarshal(body, &e) != nil && len(body) > 0 || res.StatusCode < 400 {
+			s.t.Errorf("%s %s answers %d, which is not documented: %s", req.Method, req.URL, res.StatusCode, body)
+		}
+		return
+	}
+	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: res.StatusCode, Header: res.Header, Options: o}
+	out.SetBodyBytes(body)
+	if req.Method == http.MethodHead {
+		return // it has no body
+	}
+	if err := openapi3filter.ValidateResponse(context.Background(), out); err != nil {
+		s.t.Errorf("%s %s answers %d: %v\n%s", req.Method, req.URL, res.StatusCode, err, body)
+	}
+}
+
+// want makes a request and fails the test unless the status is as wanted and
+// the answer holds the texts.
+func (s *server) want(status int, who, method, path, body string, holds ...string) string {
+	s.t.Helper()
+	got, text := s.ask(who, method, path, body)
+	if got != status {
+		s.t.Errorf("%s %s answers %d, want %d: %s", method, path, got, status, text)
+	}
+	for _, h := range holds {
+		if without, ok := strings.CutPrefix(h, "!"); ok && strings.Contains(text, without) || !ok && !strings.Contains(text, h) {
+			s.t.Errorf("%s %s answers %s, want %q", method, path, text, h)
+		}
+	}
+	return text
+}
+
+// alertJSON is an alert as an engine posts it.
+func alertJSON(scenario, value string, ds ...string) string {
+	scope := "Ip"
+	if strings.Contains(value, "/") {
+		scope = "Range"
+	}
+	return fmt.Sprintf(`{"scenario":%q,"scenario_hash":"h","scenario_version":"1","message":"m","events_count":1,"start_at":"2026-03-01T11:00:00Z","stop_at":"2026-03-01T11:00:01Z",`+
+		`"capacity":0,"leakspeed":"10s","simulated":false,"remediation":true,"events":[{"timestamp":"2026-03-01T11:00:00Z","meta":[{"key":"k","value":"v"}]}],`+
+		`"source":{"scope":%q,"value":%q},"decisions":[%s]}`, scenario, scope, value, strings.Join(ds, ","))
+}
+
+func decisionJSON(typ, value, length string) string {
+	scope := "Ip"
+	if strings.Contains(value, "/") {
+		scope = "Range"
+	}
+	return fmt.Sprintf(`{"origin":"cscli","type":%q,"scope":%q,"value":%q,"duration":%q,"scenario":"manual"}`, typ, scope, value, length)
+}
+
+func testTheWatchersSide(t *testing.T, asked map[string]bool) {
+	s := newServer(t, asked, func(c *Config) { c.Registration = true })
+	s.want(201, nobody, "POST", "/v1/watchers", `{"machine_id":"new","password":"secret"}`)
+	s.want(403, nobody, "POST", "/v1/watchers", `{"machine_id":"new","password":"other"}`, "already")
+	s.want(400, nobody, "POST", "/v1/watchers", `{"machine_id":`)
+	s.want(400, nobody, "POST", "/v1/watchers", `{"machine_id":"x","password":""}`)
+	s.want(403, nobody, "POST", "/v1/watchers/login", `{"machine_id":"new","password":"secret"}`) // not valid yet
+	text := s.want(200, nobody, "POST", "/v1/watchers/login", `{"machine_id":"agent","password":"hunter2","scenarios":["a"]}`, `"code":200`, "2026-03-01T13:00:00Z")
+	var login struct{ Token string }
+	if err := json.Unmarshal([]byte(text), &login); err != nil || login.Token == "" {
+		t.Fatal(text, err)
+	}
+	s.token = login.Token
+	s.want(200, machine, "GET", "/v1/heartbeat", "")
+	s.want(200, machine, "GET", "/v1/refresh_token", "", "token")
+	s.want(400, machine, "POST", "/v1/alerts", `[{}]`, `needs \"scenario\"`)
+	s.want(400, machine, "POST", "/v1/alerts", `[`)
+	s.want(400, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.1", decisionJSON("ban", "nowhere", "4h"))+"]", "no address")
+	s.want(400, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.1", decisionJSON("ban", "192.0.2.1", "long"))+"]", "duration")
+	s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.1", decisionJSON("ban", "192.0.2.1", "4h"))+","+
+		alertJSON("a/c", "2001:db8::1", decisionJSON("captcha", "2001:db8::1", "1d"))+","+alertJSON("a/d", "192.0.2.0/24")+"]", `["1","2","3"]`)
+	if len(s.decided) != 1 || s.decided[0].Source.Value != "192.0.2.0/24" {
+		t.Errorf("the profiles were asked about %v", s.decided)
+	}
+	s.want(200, machine, "GET", "/v1/alerts", "", `"id":3`, `"id":2`, `"id":1`, `"duration":"4h0m0s"`, `"machine_id":"agent"`, `"value":"192.0.2.0/24"`)
+	s.want(200, machine, "GET", "/v1/alerts?limit=1", "", `"id":3`, `!"id":2`)
+	s.want(200, machine, "GET", "/v1/alerts?ip=192.0.2.1", "", `a/b`, `!a/c`, `!a/d`)
+	s.want(200, machine, "GET", "/v1/alerts?range=192.0.2.0/24", "", `a/b`, `a/d`, `!a/c`)
+	s.want(200, machine, "GET", "/v1/alerts?scenario=a/c&scope=ip&value=2001:db8::1&decision_type=captcha&origin=cscli&has_active_decision=true", "", `a/c`, `!a/b`)
+	s.want(200, machine, "GET", "/v1/alerts?since=1h", "", "a/b")
+	s.want(200, machine, "GET", "/v1/alerts?until=1h", "", "[]")
+	s.want(200, machine, "GET", "/v1/alerts?has_active_decision=false", "", "[]")
+	for _, bad := range []string{"ip=x", "since=yesterday", "simulated=perhaps", "has_active_decision=7", "limit=-1", "ip=192.0.2.1&range=192.0.2.0/24"} {
+		s.want(400, machine, "GET", "/v1/alerts?"+bad, "", "message")
+		s.want(400, machine, "HEAD", "/v1/alerts?"+bad, "")
+	}
+	s.want(200, machine, "HEAD", "/v1/alerts", "")
+	s.want(200, machine, "GET", "/v1/alerts/2", "", "a/c")
+	s.want(200, machine, "HEAD", "/v1/alerts/2", "")
+	s.want(400, machine, "GET", "/v1/alerts/two", "")
+	s.want(404, machine, "GET", "/v1/alerts/99", "")
+	s.want(400, machine, "HEAD", "/v1/alerts/two", "")
+	s.want(200, machine, "DELETE", "/v1/alerts/2", "", `"nbDeleted":"1"`)
+	s.want(404, machine, "DELETE", "/v1/alerts/2", "")
+	s.want(200, machine, "DELETE", "/v1/decisions?ip=192.0.2.1", "", `"nbDeleted":"1"`)
+	s.want(400, machine, "DELETE", "/v1/decisions?ip=x", "")
+	s.want(200, machine, "DELETE", "/v1/decisions/3", "", `"nbDeleted":"1"`)
+	s.want(404, machine, "DELETE", "/v1/decisions/3", "")
+	s.want(400, machine, "DELETE", "/v1/alerts?range=x", "")
+	s.want(200, machine, "DELETE", "/v1/alerts", "", `"nbDeleted":"2"`)
+	s.want(204, machine, "DELETE", "/v1/watchers/self", "")
+	s.want(401, machine, "GET", "/v1/heartbeat", "")
+}
+
+func testTheBouncersSide(t *testing.T, asked map[string]bool) {
+	s := newServer(t, asked, nil)
+	post := func(ds ...string) {
+		t.Helper()
+		s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.9", ds...)+"]")
+	}
+	s.want(200, bouncer, "GET", "/v1/decisions", "", "[]")
+	s.want(200, bouncer, "GET", "/v1/decisions/stream?startup=true", "", `{"deleted":[],"new":[]}`)
+	post(decisionJSON("ban", "192.0.2.1", "4h"), decisionJSON("ban", "192.0.2.1", "1h"), decisionJSON("captcha", "192.0.2.0/24", "10s"))
+	s.want(200, bouncer, "HEAD", "/v1/decisions/stream", "")
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `"value":"192.0.2.1"`, `"duration":"4h0m0s"`, `!"duration":"1h0m0s"`, `"value":"192.0.2.0/24"`, `"deleted":[]`)
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `{"deleted":[],"new":[]}`)
+	s.want(200, bouncer, "GET", "/v1/decisions?ip=192.0.2.1", "", `"ban"`, `"captcha"`)
+	s.want(200, bouncer, "GET", "/v1/decisions?ip=192.0.2.7", "", `"captcha"`, `!"ban"`)
+	s.want(200, bouncer, "GET", "/v1/decisions?ip=192.0.3.7", "", `[]`)
+	s.want(200, bouncer, "GET", "/v1/decisions?range=192.0.2.0/24&contains=false&type=ban", "", `192.0.2.1`, `!captcha`)
+	s.want(200, bouncer, "GET", "/v1/decisions?scope=Ip&value=192.0.2.1&origins=lists,cscli&scenarios_containing=man&scenarios_not_containing=ssh", "", `192.0.2.1`)
+	s.want(200, bouncer, "HEAD", "/v1/decisions?ip=192.0.2.1", "")
+	for _, bad := range []string{"ip=300.1.1.1", "contains=7", "scope=ip&value=x"} {
+		s.want(400, bouncer, "GET", "/v1/decisions?"+bad, "", "message")
+		s.want(400, bouncer, "HEAD", "/v1/decisions?"+bad, "")
+	}
+	s.want(400, bouncer, "GET", "/v1/decisions/stream?startup=7", "")
+	s.want(400, bouncer, "HEAD", "/v1/decisions/stream?startup=7", "")
+	s.now = s.now.Add(10 * time.Second)
+	if _, err := s.store.Expire(); err != nil {
+		t.Fatal(err)
+	}
+	s.want(200, machine, "DELETE", "/v1/decisions/1", "")
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `"deleted":[{`, `192.0.2.0/24`, `!192.0.2.1"`, `"new":[]`)
+	s.want(200, machine, "DELETE", "/v1/decisions/2", "")
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `"deleted":[{`, `"192.0.2.1"`)
+	s.want(200, bouncer, "GET", "/v1/decisions/stream?startup=true&scopes=ip&origins=cscli", "", `{"deleted":[],"new":[]}`)
+	if b := s.store.Bouncers()[0]; b.LastPull != s.now || b.Kind != "Go-http-client" {
+		t.Errorf("the bouncer is %+v", b)
+	}
+	report := `{"remediation_components":[{"version":"1","utc_startup_timestamp":1700000000,"metrics":[{"meta":{"window_size_seconds":60,"utc_now_timestamp":1700000060},"items":[{"name":"dropped","value":7,"unit":"byte"}]}]}]}`
+	s.want(200, bouncer, "POST", "/v1/usage-metrics", report)
+	s.want(200, machine, "POST", "/v1/usage-metrics", `{"log_processors":[{"version":"1","utc_startup_timestamp":1700000000,"hub_items":{},"datasources":{}}]}`)
+	s.want(400, bouncer, "POST", "/v1/usage-metrics", `{"remediation_components":[{"version":"","utc_startup_timestamp":1}]}`)
+	s.want(400, bouncer, "POST", "/v1/usage-metrics", `7`)
+	kept := map[string]string{}
+	if err := s.store.Metrics(func(who string, report []byte) error { kept[who] = string(report); return nil }); err != nil || !strings.Contains(kept["bouncer/fw"], `"dropped"`) || kept["machine/agent"] == "" {
+		t.Errorf("kept are %v, %v", kept, err)
+	}
+}
+
+func testAllowlistsAreServed(t *testing.T, asked map[string]bool) {
+	s := newServer(t, asked, nil)
+	s.want(200, machine, "GET", "/v1/allowlists", "", "[]")
+	if _, err := s.store.SetAllowlist(storeAllowlist(s.now)); err != nil {
+		t.Fatal(err)
+	}
+	s.want(200, machine, "GET", "/v1/allowlists?with_content=true", "", "office", "192.0.2.0/24", "2026-03-01T12:01:00Z")
+	s.want(200, machine, "GET", "/v1/allowlists/office", "", "our own")
+	s.want(200, machine, "HEAD", "/v1/allowlists/office", "")
+	s.want(404, machine, "GET", "/v1/allowlists/none", "")
+	s.want(404, machine, "HEAD", "/v1/allowlists/none", "")
+	s.want(200, machine, "GET", "/v1/allowlists/check/192.0.2.7", "", `"allowlisted":true`, "office")
+	s.want(200, machine, "GET", "/v1/allowlists/check/192.0.2.0/25", "", `"allowlisted":true`)
+	s.want(200, machine, "GET", "/v1/allowlists/check/192.0.3.7", "", `"allowlisted":false`)
+	s.want(400, machine, "GET", "/v1/allowlists/check/nowhere", "")
+	s.want(200, machine, "HEAD", "/v1/allowlists/check/192.0.2.7", "")
+	s.want(204, machine, "HEAD", "/v1/allowlists/check/192.0.3.7", "")
+	s.want(400, machine, "HEAD", "/v1/allowlists/check/nowhere", "")
+	s.want(200, machine, "POST", "/v1/allowlists/check", `{"targets":["192.0.2.7","192.0.3.7"]}`, "192.0.2.7", "!192.0.3.7")
+	s.want(400, machine, "POST", "/v1/allowlists/check", `{"targets":["nowhere"]}`)
+	s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.7", decisionJSON("ban", "192.0.2.7", "4h"))+"]")
+	s.want(200, bouncer, "GET", "/v1/decisions", "", "[]")
+}
+
+// TestTheAPIIsWhatTheSpecificationSays goes through every path of the API, and
+// through every answer that is documented.
+func TestTheAPIIsWhatTheSpecificationSays(t *testing.T) {
+	asked := make(map[string]bool)
+	t.Run("watchers", func(t *testing.T) { testTheWatchersSide(t, asked) })
+	t.Run("bouncers", func(t *testing.T) { testTheBouncersSide(t, asked) })
+	t.Run("allowlists", func(t *testing.T) { testAllowlistsAreServed(t, asked) })
+	doc, err := lapispec.Read(lapispec.Path(specFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return // said before
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := map[string]bool{
+		"DELETE /watchers/self 403": true, // a token that is not taken is answered 401, as everywhere
+		"POST /watchers 202":        true, // with the token of TestMachinesWithTheTokenAreValidAtOnce
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			for status := range op.Responses.Map() {
+				if key := fmt.Sprint(method, " ", path, " ", status); !asked[key] && !never[key] {
+					t.Errorf("nothing was answered as documented: %s", key)
+				}
+			}
+		}
+	}
+}
