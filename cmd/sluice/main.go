@@ -15,6 +15,8 @@ import (
 	// The sources and sinks that a configuration may name.
 	_ "sluice/sinks/file"
 	_ "sluice/sinks/kafka"
+	_ "sluice/sinks/localapi"
+	_ "sluice/sinks/webhook"
 	_ "sluice/sources/amqp"
 	_ "sluice/sources/cloudtrail"
 	_ "sluice/sources/cloudwatch"

@@ -248,13 +248,16 @@ func (c *Config) StateDir() string {
 	return c.relative(c.State.Dir)
 }
 
-// sourcesDir is the folder under which sources keep things of their own, each
-// in one of its name; "" when no state is kept.
-func (c *Config) sourcesDir() string {
+// sourcesDir and sinksDir are the folders under which sources and sinks keep
+// things of their own, each in one of its name; "" when no state is kept.
+func (c *Config) sourcesDir() string { return c.inState(state.SourcesFolder) }
+func (c *Config) sinksDir() string   { return c.inState(state.SinksFolder) }
+
+func (c *Config) inState(name string) string {
 	if c.State.Dir == "" {
 		return c.checkedDir
 	}
-	return filepath.Join(c.StateDir(), state.SourcesFolder)
+	return filepath.Join(c.StateDir(), name)
 }
 
 func (c *Config) relatives(paths []string) []string {

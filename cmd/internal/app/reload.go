@@ -29,7 +29,9 @@ func (p *Pipeline) Reload(ctx context.Context) error {
 		return fmt.Errorf("reload: the running rules stay in place: %s: %w", c.file, err)
 	}
 	use := func() {
-		// Nobody runs the old engine any more, and the new one not yet.
+		// No graph runs the old engine any more, or the new one yet.
+		p.deciding.Lock()
+		defer p.deciding.Unlock()
 		p.engine, p.Skipped = eng, skipped
 		p.config.Rules, p.config.Simulation, p.config.Profiles = c.Rules, c.Simulation, c.Profiles
 	}

@@ -50,6 +50,7 @@ type Pipeline struct {
 
 	promises  []promise
 	reloading sync.Mutex // held by a reload, and by the end
+	deciding  sync.Mutex // held while profiles run, and while they change
 
 	silentMu sync.Mutex
 	silent   map[string]bool // sources that have named no partitions yet, where lines are merged
@@ -226,7 +227,7 @@ func (p *Pipeline) addSink(node ast.Node, env Env) error {
 	if err != nil {
 		return err
 	}
-	sink, err := sinks.New(rest, sinks.Env{Log: env.Log, Stdout: env.Stdout})
+	sink, err := sinks.New(rest, sinks.Env{Log: env.Log, Stdout: env.Stdout, Dir: p.config.sinksDir(), Decide: p.decide})
 	if err != nil {
 		return err
 	}
@@ -269,12 +270,47 @@ func (p *Pipeline) Close() error {
 	return errors.Join(errs...)
 }
 
+// decide runs the profiles on an alert that a sink was given by others.
+func (p *Pipeline) decide(a *pipeline.Alert) []pipeline.Decision {
+	return p.verdict(a).Decisions
+}
+
+// verdict runs the profiles on an alert. The graph asks, and sinks that are
+// given alerts by others.
+func (p *Pipeline) verdict(a *pipeline.Alert) decide.Verdict {
+	p.deciding.Lock()
+	defer p.deciding.Unlock()
+	v := p.engine.Decider.Decide(a)
+	for _, err := range v.Errors {
+		p.log.Warn("a profile failed", "scenario", a.Scenario, "error", err)
+	}
+	return v
+}
+
 // Run reads the sources until they end or ctx is done, takes what was read
-// through the graph and the sinks, and commits. Close comes after it.
+// through the graph and the sinks, and commits. Close comes after it. What
+// sinks do besides begins before that and ends after it.
 func (p *Pipeline) Run(ctx context.Context) error {
 	for _, s := range p.promises {
 		p.log.Info("a source is read", "source", s.source, "type", s.kind, "delivery", s.delivery)
 	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	besides, running := errgroup.WithContext(running)
+	for _, s := range p.sinks {
+		if r, ok := s.(sinks.Runner); ok {
+			besides.Go(func() error { return r.Run(running) })
+		}
+	}
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(running, stop)() // one of them cannot go on
+	err := p.run(reading)
+	cancel()
+	return errors.Join(err, besides.Wait())
+}
+
+func (p *Pipeline) run(ctx context.Context) error {
 	if p.durable != nil {
 		return p.durable.run(ctx)
 	}
@@ -410,10 +446,7 @@ func (p *Pipeline) decideAll(out *pipeline.Outcome) []outbox.Item {
 		}
 		for i := range ra.APIAlerts {
 			a := ra.APIAlerts[i]
-			v := p.engine.Decider.Decide(&a)
-			for _, err := range v.Errors {
-				p.log.Warn("a profile failed", "scenario", a.Scenario, "error", err)
-			}
+			v := p.verdict(&a)
 			if v.Decisions != nil {
 				a.Decisions = v.Decisions
 			}
