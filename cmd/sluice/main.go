@@ -84,7 +84,8 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), stateCommand(), sourcesCommand(), sinksCommand(), versionCommand())
+	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), stateCommand(), sourcesCommand(), sinksCommand(),
+		decisionsCommand(), alertsCommand(), allowlistCommand(), bouncersCommand(), machinesCommand(), versionCommand())
 	asUsageErrors(root)
 	return root
 }

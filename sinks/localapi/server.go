@@ -40,14 +40,16 @@ func (s *Sink) Run(ctx context.Context) error {
 		}
 		listeners = append(listeners, l)
 	}
-	server := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 5 * time.Minute, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	admin, err := s.listenAdmin(ctx)
+	if err != nil {
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+		return fmt.Errorf("sink %s: listening for the command line: %w", s.name, err)
 	}
+	server, own := s.newServer(ctx, s.Handler()), s.newServer(ctx, s.Admin())
 	all, inner := errgroup.WithContext(ctx)
-	for _, l := range listeners {
-		s.log.Info("the local API is served", "address", l.Addr().String(), "tls", config != nil)
+	serve := func(server *http.Server, l net.Listener) {
 		all.Go(func() error {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("sink %s: serving: %w", s.name, err)
@@ -55,17 +57,32 @@ func (s *Sink) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	serve(own, admin)
+	for _, l := range listeners {
+		s.log.Info("the local API is served", "address", l.Addr().String(), "tls", config != nil)
+		serve(server, l)
+	}
 	all.Go(func() error { return s.store.Run(inner, s.env.After) })
 	all.Go(func() error {
 		<-inner.Done()
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if err := server.Shutdown(ending); err != nil {
-			return server.Close() // who has not got an answer by now gets none
+		for _, server := range []*http.Server{server, own} {
+			if err := server.Shutdown(ending); err != nil {
+				_ = server.Close() // who has not got an answer by now gets none
+			}
 		}
 		return nil
 	})
 	return all.Wait()
+}
+
+func (s *Sink) newServer(ctx context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 5 * time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
 }
 
 func listen(ctx context.Context, at string, config *tls.Config) (l net.Listener, err error) {

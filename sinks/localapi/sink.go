@@ -28,6 +28,7 @@ type Sink struct {
 	config Config
 	log    *slog.Logger
 	env    sinks.Env
+	dir    string
 	store  *store.Store
 
 	proxies, registering []netip.Prefix
@@ -47,7 +48,7 @@ func New(name string, c Config, env sinks.Env) (*Sink, error) {
 	if dir == "" {
 		return nil, fmt.Errorf("sink %s: there is no folder for decisions; set state.dir, or dir", name)
 	}
-	s := &Sink{name: name, config: c, log: env.Log.With("sink", name), env: env, guard: newGuard()}
+	s := &Sink{name: name, config: c, dir: dir, log: env.Log.With("sink", name), env: env, guard: newGuard()}
 	var err error
 	if s.proxies, err = prefixes(c.TrustedProxies); err != nil {
 		return nil, err
