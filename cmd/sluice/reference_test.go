@@ -54,7 +54,7 @@ func books(t *testing.T) map[string]reference.Book {
 				if err != nil {
 					return err
 				}
-				s, err := sinks.New(node, sinks.Env{Stdout: io.Discard})
+				s, err := sinks.New(node, sinks.Env{Stdout: io.Discard, Dir: t.TempDir()})
 				if err != nil {
 					return err
 				}

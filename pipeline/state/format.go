@@ -45,13 +45,20 @@ func openFormat(dir string, memTable int64) (format, error) {
 	return f, writeFloor(dir, memTable, 0)
 }
 
-// SourcesFolder is a folder in a state's own that is not the state's: sources
-// keep there what belongs to the same moment, such as journals.
-const SourcesFolder = "sources"
+// SourcesFolder and SinksFolder are folders in a state's own that are not the
+// state's: sources and sinks keep there what belongs to the same moment, such as journals.
+const (
+	SourcesFolder = "sources"
+	SinksFolder   = "sinks"
+)
 
 // ignored says whether a folder counts as empty with something of that name in it.
 func ignored(name string) bool {
-	return name == formatFile+".new" || name == pidFile || name == importFolder || name == SourcesFolder || name == "lost+found"
+	switch name {
+	case formatFile + ".new", pidFile, importFolder, SourcesFolder, SinksFolder, "lost+found":
+		return true
+	}
+	return false
 }
 
 func readFormat(dir string) (format, error) {

@@ -153,12 +153,40 @@ func (s *Sink) open() error {
 	if s.file != nil {
 		return nil
 	}
-	f, err := os.OpenFile(s.config.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, s.mode)
-	s.file = f
+	f, err := os.OpenFile(s.config.Path, os.O_APPEND|os.O_CREATE|os.O_RDWR, s.mode)
 	if err != nil {
-		s.file = nil
+		return err
 	}
-	return err
+	if err := cutTorn(f); err != nil {
+		return errors.Join(fmt.Errorf("cutting off a line that a crash left half written: %w", err), f.Close())
+	}
+	s.file = f
+	return nil
+}
+
+// cutTorn removes what stands behind the last end of a line: a process that
+// was killed while it wrote has left it, and its alerts come again.
+func cutTorn(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	end := info.Size()
+	for block := make([]byte, 64<<10); end > 0; {
+		n := min(end, int64(len(block)))
+		if _, err := f.ReadAt(block[:n], end-n); err != nil {
+			return err
+		}
+		if i := bytes.LastIndexByte(block[:n], '\n'); i >= 0 {
+			end += int64(i) + 1 - n
+			break
+		}
+		end -= n
+	}
+	if end == info.Size() {
+		return nil
+	}
+	return f.Truncate(end)
 }
 
 // rotate begins a new file where what is to be written does not fit into the

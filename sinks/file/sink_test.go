@@ -238,3 +238,25 @@ func TestRotationKeepsTheNewestFiles(t *testing.T) {
 		t.Errorf("the files hold %v", got)
 	}
 }
+
+// TestATornLineIsCutOff begins where a process was killed while it wrote.
+func TestATornLineIsCutOff(t *testing.T) {
+	long := strings.Repeat("x", 200_000)
+	for before, want := range map[string]int{"": 3, "whole\n": 4, "whole\ntorn": 4, "torn": 3, "whole\n" + long: 4, long: 3} {
+		path := filepath.Join(t.TempDir(), "alerts.jsonl")
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := newSink(t, path)
+		if err := s.Alerts(t.Context(), alerts()); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := lines(t, path); n != want || bytes.Contains(text, []byte("torn")) || bytes.Contains(text, []byte("xx")) {
+			t.Errorf("behind %.20q there are %d lines, want %d", before, n, want)
+		}
+	}
+}

@@ -56,7 +56,10 @@ func newServer(t *testing.T, asked map[string]bool, change func(*Config)) *serve
 		return []pipeline.Decision{{Origin: "crowdsec", Type: "ban", Scope: a.Source.Scope, Value: a.Source.Value, Duration: "4h", Scenario: a.Scenario, Until: "2020-01-01T00:00:00Z"}}
 	}}
 	var err error
-	if s.Sink, err = New("api", c, env); err != nil {
+	if s.Sink, err = New("api", c, env); err == nil {
+		err = s.Open()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Sink.Close() })

@@ -43,6 +43,9 @@ func Dial(ctx context.Context, name string, c Config, env sinks.Env) (*Client, e
 		return nil, fmt.Errorf("reaching the running sluice: %w", err)
 	}
 	s, err := New(name, c, env)
+	if err == nil {
+		err = s.Open()
+	}
 	if err != nil {
 		return nil, err
 	}

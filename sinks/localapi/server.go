@@ -25,6 +25,9 @@ import (
 
 // Run serves until ctx is done, and takes decisions out of force when they end.
 func (s *Sink) Run(ctx context.Context) error {
+	if err := s.Open(); err != nil {
+		return err
+	}
 	config, err := s.config.TLS.server()
 	if err != nil {
 		return fmt.Errorf("sink %s: %w", s.name, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,7 +30,10 @@ type Sink struct {
 	log    *slog.Logger
 	env    sinks.Env
 	dir    string
-	store  *store.Store
+
+	opening sync.Once
+	opened  error
+	store   *store.Store // once it is open
 
 	proxies, registering []netip.Prefix
 	guard                *guard
@@ -38,7 +42,7 @@ type Sink struct {
 	alerts, decided, failed, rejected atomic.Uint64
 }
 
-// New opens the store. Nothing is served before Run.
+// New makes the sink. The store is opened by Open, Run, or the first Alerts.
 func New(name string, c Config, env sinks.Env) (*Sink, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -56,24 +60,35 @@ func New(name string, c Config, env sinks.Env) (*Sink, error) {
 	if s.registering, err = prefixes(c.AutoRegistration.AllowedRanges); err != nil {
 		return nil, err
 	}
-	s.store, err = store.Open(store.Options{Dir: dir, MaxAlerts: c.MaxAlerts, Remember: c.Remember, Now: env.Now, Log: s.log})
-	if err != nil {
-		return nil, fmt.Errorf("sink %s: %w", name, err)
-	}
-	if s.secret, err = s.store.SigningKey(); err != nil {
-		return nil, errors.Join(fmt.Errorf("sink %s: %w", name, err), s.store.Close())
-	}
 	return s, nil
+}
+
+// Open opens the store, if it is not open yet.
+func (s *Sink) Open() error {
+	s.opening.Do(func() {
+		db, err := store.Open(store.Options{Dir: s.dir, MaxAlerts: s.config.MaxAlerts, Remember: s.config.Remember, Now: s.env.Now, Log: s.log})
+		if err == nil {
+			if s.secret, err = db.SigningKey(); err != nil {
+				err = errors.Join(err, db.Close())
+			}
+		}
+		if err != nil {
+			s.opened = fmt.Errorf("sink %s: %w", s.name, err)
+			return
+		}
+		s.store = db
+	})
+	return s.opened
 }
 
 // Name implements sinks.Sink.
 func (s *Sink) Name() string { return s.name }
 
-// Store is what the sink keeps.
-func (s *Sink) Store() *store.Store { return s.store }
-
 // Alerts implements sinks.Sink. An alert that came before is known by its id.
 func (s *Sink) Alerts(_ context.Context, alerts []pipeline.Alert) error {
+	if err := s.Open(); err != nil {
+		return err
+	}
 	var rejected *sinks.RejectedError
 	for i := range alerts {
 		a := &alerts[i]
@@ -144,6 +159,12 @@ func (s *Sink) Stats() sinks.Stats {
 }
 
 // Close implements sinks.Sink.
-func (s *Sink) Close() error { return s.store.Close() }
+func (s *Sink) Close() error {
+	s.opening.Do(func() { s.opened = fmt.Errorf("sink %s: it is closed", s.name) })
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Close()
+}
 
 func parsePrefix(text string) (netip.Prefix, error) { return decisions.ParsePrefix(text) }

@@ -34,7 +34,7 @@ func (r Report) String() string {
 // use, and runs nothing. Broken rules are logged.
 func Check(c *Config, log *slog.Logger) (*Report, error) {
 	stateless := *c
-	stateless.checkedDir = c.sourcesDir() // sources that keep a journal ask for it, and make nothing yet
+	stateless.checkedDir = c.StateDir() // sources and sinks that keep something ask for it, and make nothing yet
 	stateless.State.Dir = ""
 	p, err := New(&stateless, Env{Log: log})
 	if err != nil {

@@ -44,7 +44,7 @@ type Config struct {
 	sources, sinks []ast.Node
 	deadLetters    DeadLettersConfig
 	file           string
-	checkedDir     string // the sourcesDir of a configuration that is checked without its state
+	checkedDir     string // the StateDir of a configuration that is checked without its state
 }
 
 // RulesConfig selects rules from hub-shaped folders.
@@ -254,10 +254,11 @@ func (c *Config) sourcesDir() string { return c.inState(state.SourcesFolder) }
 func (c *Config) sinksDir() string   { return c.inState(state.SinksFolder) }
 
 func (c *Config) inState(name string) string {
-	if c.State.Dir == "" {
-		return c.checkedDir
+	dir := cmp.Or(c.StateDir(), c.checkedDir)
+	if dir == "" {
+		return ""
 	}
-	return filepath.Join(c.StateDir(), name)
+	return filepath.Join(dir, name)
 }
 
 func (c *Config) relatives(paths []string) []string {

@@ -78,6 +78,42 @@ func install(ctx context.Context, pkg string) error {
 	return run(args...)
 }
 
+// Unpack fetches a Debian package and unpacks it, without installing it: for
+// programs whose installation does more than a test may, such as registering
+// with a service. It returns the folder that stands for the root. Where the
+// package cannot be had, the test is skipped, and says so.
+func Unpack(t testing.TB, pkg string) string {
+	t.Helper()
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	fetch := func() error {
+		cmd := exec.CommandContext(ctx, "apt-get", "download", pkg)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get download %s: %w: %s", pkg, err, lastLine(out))
+		}
+		return nil
+	}
+	err := fetch()
+	if err != nil && os.Geteuid() == 0 { // a new machine has no lists yet
+		_ = exec.CommandContext(ctx, "apt-get", "update").Run() // the second attempt tells
+		err = fetch()
+	}
+	if err != nil {
+		t.Skipf("skipped 1 part: no %s: %v", pkg, err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("apt-get download %s left %v, %v", pkg, files, err)
+	}
+	root := filepath.Join(dir, "root")
+	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", files[0], root).CombinedOutput(); err != nil {
+		t.Fatalf("unpacking %s: %v: %s", pkg, err, lastLine(out))
+	}
+	return root
+}
+
 func lastLine(out []byte) string {
 	text := strings.TrimSpace(string(out))
 	return text[strings.LastIndexByte(text, '\n')+1:]
@@ -124,6 +160,7 @@ func (p *Part) Start(t testing.TB) {
 	t.Helper()
 	cmd := p.command()
 	cmd.Stdout, cmd.Stderr = p.log, p.log
+	cmd.WaitDelay = time.Second // what it has started may hold its output when it is killed
 	var err error
 	if p.process, err = process.Start(cmd); err != nil {
 		t.Fatal(err)
