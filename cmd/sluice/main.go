@@ -70,8 +70,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sluice",
 		Short: "Detect attacks in streams of logs with CrowdSec's rules",
-		Long: "Sluice reads logs from Kafka and files, runs the CrowdSec hub's parsers and\n" +
-			"scenarios on them unmodified, and emits alerts and decisions.",
+		Long: "Sluice reads logs from Kafka, MQTT, AWS, syslog, files and more, runs the\n" +
+			"CrowdSec hub's parsers and scenarios on them unmodified, and emits alerts and decisions.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
