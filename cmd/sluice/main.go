@@ -27,6 +27,7 @@ import (
 	_ "sluice/sources/kinesis"
 	_ "sluice/sources/mqtt"
 	_ "sluice/sources/nats"
+	_ "sluice/sources/redis"
 	_ "sluice/sources/s3"
 	_ "sluice/sources/syslog"
 )
