@@ -127,6 +127,9 @@ func (c *cloud) source(address string, more map[string]any) map[string]any {
 	return c.Source("cloudtrail", address, m)
 }
 
+// closing is when the last of a thousand files tells of something that makes an alert.
+var closing = began.Add(999 * 10 * time.Second).Format("2006-01-02T15:04:05")
+
 // began is when the first of the files was delivered.
 var began = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 
@@ -158,7 +161,7 @@ func file(i, first, entries int) (string, []byte) {
 			e["additionalEventData"] = map[string]any{"MFAUsed": "No"}
 		case i%40 < 10: // looking around
 			e["eventName"] = []string{"ListBuckets", "ListPolicies", "DescribeInstances", "GetCallerIdentity", "ListUserPolicies"}[n%5]
-		case i%40 == 20 && j == 0:
+		case i%40 == 20 && j == 0, i == 999:
 			e["userIdentity"] = map[string]any{"type": "Root", "arn": "arn:aws:iam::" + account + ":root", "accountId": account}
 			e["eventName"] = "StopLogging"
 			e["eventSource"] = "cloudtrail.amazonaws.com"
