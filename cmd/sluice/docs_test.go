@@ -101,6 +101,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		"pipeline":        described(config.Pipeline),
 		"state":           described(config.State),
 		"outbox":          described(config.Outbox),
+		"Sinks":           described(reference.SinkKeys{}),
 		"dead_letters":    append(described(app.DefaultDeadLetters()), "kafka: mapping, ", "file: mapping, "),
 		"simulation":      described(config.Simulation),
 		"profiles":        described(decide.Profile{}),

@@ -64,7 +64,13 @@ type Engine struct {
 	Decider  *decide.Decider
 	Ledger   *decide.Ledger
 
-	keep pipeline.KeepSet
+	compiler *expression.Compiler
+	keep     pipeline.KeepSet
+}
+
+// Condition compiles an expression over Alert with the helpers that profiles have.
+func (e *Engine) Condition(src string) (*decide.Condition, error) {
+	return decide.NewCondition(src, e.compiler)
 }
 
 // Compile compiles a rule set. Rules that do not compile are left out and
@@ -95,6 +101,7 @@ func Compile(set *rules.Set, o Options) (*Engine, []error) {
 	compiler := expression.NewCompiler(e.Schema, e.Data, expression.Options{
 		Reference: o.Reference, Decisions: e.Ledger, Helpers: e.helperOptions(enricher),
 	})
+	e.compiler = compiler
 
 	parseOptions := parse.Options{
 		Schema: e.Schema, Compiler: compiler, Library: library, Enrich: enricher, Reference: o.Reference,

@@ -15,7 +15,7 @@ import (
 // of the running sluice, or of its folder where none runs.
 func (c *Config) LocalAPI(ctx context.Context, log *slog.Logger) (*localapi.Client, error) {
 	for _, node := range c.sinks {
-		taken, rest, err := component.Take(node, "type", "name", "on_full")
+		taken, rest, err := component.Take(node, "type", "name", "on_full", "when")
 		if err != nil {
 			return nil, inFile(c.file, err)
 		}

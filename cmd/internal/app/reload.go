@@ -28,11 +28,15 @@ func (p *Pipeline) Reload(ctx context.Context) error {
 	if err := p.checkNotifications(c.Profiles); err != nil {
 		return fmt.Errorf("reload: the running rules stay in place: %s: %w", c.file, err)
 	}
+	addressees, err := p.addressed(eng)
+	if err != nil {
+		return fmt.Errorf("reload: the running rules stay in place: %w", inFile(c.file, err))
+	}
 	use := func() {
 		// No graph runs the old engine any more, or the new one yet.
 		p.deciding.Lock()
 		defer p.deciding.Unlock()
-		p.engine, p.Skipped = eng, skipped
+		p.engine, p.Skipped, p.addressees = eng, skipped, addressees
 		p.config.Rules, p.config.Simulation, p.config.Profiles = c.Rules, c.Simulation, c.Profiles
 	}
 	if err := p.change(ctx, use); err != nil {

@@ -38,9 +38,11 @@ type Pipeline struct {
 	sinks   []sinks.Sink
 	targets []outbox.Target   // the sinks, with what to do when too much waits for one
 	dead    sinks.DeadLetters // nil when there is no place for them
-	decode  map[string]decode.Config
-	intake  *intake
-	graphs  graphs
+	// addressees are the sinks in the same order, with the conditions that say which alerts they get.
+	addressees []addressee
+	decode     map[string]decode.Config
+	intake     *intake
+	graphs     graphs
 
 	// Of these one is set: with durable state, alerts go through the outbox;
 	// without, whoever delivers waits for the sinks.
@@ -50,7 +52,7 @@ type Pipeline struct {
 
 	promises  []promise
 	reloading sync.Mutex // held by a reload, and by the end
-	deciding  sync.Mutex // held while profiles run, and while they change
+	deciding  sync.Mutex // held while profiles and conditions of sinks run, and while they change
 
 	silentMu sync.Mutex
 	silent   map[string]bool // sources that have named no partitions yet, where lines are merged
@@ -107,6 +109,9 @@ func New(c *Config, env Env) (*Pipeline, error) {
 		if err := p.addSink(node, env); err != nil {
 			return nil, errors.Join(inFile(c.file, err), p.Close())
 		}
+	}
+	if p.addressees, err = p.addressed(p.engine); err != nil {
+		return nil, errors.Join(inFile(c.file, err), p.Close())
 	}
 	if err := p.addDeadLetters(env); err != nil {
 		return nil, errors.Join(inFile(c.file, err), p.Close())
@@ -223,7 +228,7 @@ func (p *Pipeline) reserve() int64 {
 }
 
 func (p *Pipeline) addSink(node ast.Node, env Env) error {
-	policy, rest, err := takeOnFull(node)
+	keys, rest, err := takeSinkKeys(node)
 	if err != nil {
 		return err
 	}
@@ -232,7 +237,8 @@ func (p *Pipeline) addSink(node ast.Node, env Env) error {
 		return err
 	}
 	p.sinks = append(p.sinks, sink)
-	p.targets = append(p.targets, outbox.Target{Sink: sink, OnFull: policy})
+	p.targets = append(p.targets, outbox.Target{Sink: sink, OnFull: keys.onFull})
+	p.addressees = append(p.addressees, addressee{name: sink.Name(), keys: keys})
 	return nil
 }
 
@@ -435,7 +441,7 @@ func (p *Pipeline) deliver(ctx context.Context, out *pipeline.Outcome) error {
 }
 
 // decideAll runs the profiles on the alerts of an outcome: they say what is
-// decided, and which sinks are told.
+// decided, and which sinks are told, of those whose conditions hold.
 func (p *Pipeline) decideAll(out *pipeline.Outcome) []outbox.Item {
 	var items []outbox.Item
 	for _, ra := range out.Alerts {
@@ -451,7 +457,7 @@ func (p *Pipeline) decideAll(out *pipeline.Outcome) []outbox.Item {
 				a.Decisions = v.Decisions
 			}
 			p.stats.decisions.Add(uint64(len(a.Decisions)))
-			items = append(items, outbox.Item{Alert: &a, To: v.Notify})
+			items = append(items, outbox.Item{Alert: &a, To: p.address(&a, v.Notify)})
 		}
 	}
 	p.stats.alerts.Add(uint64(len(items)))

@@ -4,10 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/pipeline/component"
-	"sluice/sinks/outbox"
 )
 
 // StateConfig says where state is kept across restarts, and how often it is written.
@@ -84,14 +81,4 @@ func (o *OutboxConfig) validate() error {
 		return component.Invalid("outbox.drain", "it must not be below 0")
 	}
 	return nil
-}
-
-// takeOnFull splits a sink's mapping into the pipeline's key on_full and what the sink reads.
-func takeOnFull(node ast.Node) (policy outbox.Policy, rest ast.Node, err error) {
-	taken, rest, err := component.Take(node, "on_full")
-	if err != nil {
-		return "", nil, err
-	}
-	policy = outbox.Block
-	return policy, rest, component.Decode(taken["on_full"], &policy)
 }

@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"sluice/sinks/outbox"
 )
 
 func TestMistakesOfStateAndOutboxAreNamed(t *testing.T) {
@@ -30,20 +28,5 @@ func TestMistakesOfStateAndOutboxAreNamed(t *testing.T) {
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %s", test.yaml, err, test.want)
 		}
-	}
-}
-
-func TestOnFullIsReadBesideTheSinksOwnKeys(t *testing.T) {
-	c, err := read([]byte("rules: {roots: [x]}\nsinks:\n- {type: stdout}\n- {type: stdout, on_full: drop_oldest}\n- on_full: never\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []outbox.Policy{outbox.Block, outbox.DropOldest} {
-		if got, _, err := takeOnFull(c.sinks[i]); got != want || err != nil {
-			t.Errorf("sink %d: %s, %v; want %s", i, got, err, want)
-		}
-	}
-	if _, _, err := takeOnFull(c.sinks[2]); err == nil || !strings.Contains(err.Error(), `line 5, column 12: on_full: it is "never"`) {
-		t.Errorf("got %v", err)
 	}
 }

@@ -23,4 +23,7 @@ type SinkKeys struct {
 	// OnFull is what happens when more than `outbox.quota` waits for the sink. `block`: reading waits for it.
 	// `dead_letter`: its oldest alerts go to the dead letters. `drop_oldest`: they are dropped and counted.
 	OnFull string `yaml:"on_full"`
+	// When is an expression over `Alert`, as the filters of profiles are, such as `Alert.GetScenario() startsWith 'acme/' && !Alert.Simulated`:
+	// alerts for which it does not hold are not addressed to the sink. Left empty, all are.
+	When string `yaml:"when"`
 }
