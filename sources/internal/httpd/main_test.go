@@ -1,0 +1,287 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/pipeline"
+	"sluice/sources"
+	"sluice/sources/intake"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lockedBuffer is a log.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// setup is how a world is.
+type setup struct {
+	Config
+	Intake    intake.Config
+	Endpoints []Endpoint
+	Dir       string
+	From      sources.Positions
+	Calm      time.Duration
+	gated     bool // the pipeline takes nothing until open
+}
+
+// world runs a source and keeps what it emits.
+type world struct {
+	t      testing.TB
+	source *Source
+	log    *lockedBuffer
+	stop   context.CancelFunc
+	ended  chan error
+	client *http.Client
+
+	mu      sync.Mutex
+	lines   []string
+	labels  []map[string]string
+	next    sources.Positions
+	changed chan struct{}
+	gate    chan struct{} // what is emitted waits until it is closed
+}
+
+// standard are endpoints of the formats.
+func standard() []Endpoint {
+	return []Endpoint{
+		{Pattern: "/lines", Read: (*Request).Lines},
+		{Pattern: "/ndjson", Read: (*Request).NDJSON},
+		{Pattern: "/json", Read: (*Request).JSON},
+		{Pattern: "/one", Read: (*Request).One},
+	}
+}
+
+// listening runs a source on a free port until the test ends.
+func listening(t testing.TB, change func(*setup)) *world {
+	t.Helper()
+	w := &world{t: t, log: &lockedBuffer{}, ended: make(chan error, 1), changed: make(chan struct{}), next: make(sources.Positions)}
+	s := setup{Config: Default(), Intake: intake.Default(intake.Direct), Endpoints: standard()}
+	s.Listen = []string{"127.0.0.1:0"}
+	s.Intake.Ack = intake.AckAccepted
+	if change != nil {
+		change(&s)
+	}
+	if s.gated {
+		w.gate = make(chan struct{})
+	}
+	var err error
+	env := sources.Env{Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Dir: s.Dir}
+	w.source, err = New("in", "http", s.Config, s.Intake, s.Endpoints, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.source.Poison()
+	w.source.calm = 50 * time.Millisecond
+	if s.Calm > 0 {
+		w.source.calm = s.Calm
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	go func() { w.ended <- w.source.Run(ctx, s.From, w.emit) }()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true, MaxIdleConnsPerHost: 64}
+	w.client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	t.Cleanup(func() {
+		w.end()
+		transport.CloseIdleConnections()
+	})
+	w.until("it listens", func() bool { return len(w.source.Addresses()) > 0 })
+	return w
+}
+
+// end stops the source, commits what was emitted, and closes it.
+func (w *world) end() {
+	w.stop()
+	select {
+	case err, ok := <-w.ended:
+		if !ok {
+			return
+		}
+		if err != nil && err != context.Canceled {
+			w.t.Errorf("Run: %v", err)
+		}
+		close(w.ended)
+		w.commit()
+		if err := w.source.Close(); err != nil {
+			w.t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		w.t.Error("Run does not end")
+	}
+	if held := w.source.budget.held.Load(); held != 0 {
+		w.t.Errorf("%d bytes are still held", held)
+	}
+}
+
+func (w *world) commit() {
+	w.mu.Lock()
+	next := make(sources.Positions)
+	for p, at := range w.next {
+		next[p] = at
+	}
+	w.mu.Unlock()
+	if err := w.source.Commit(context.Background(), next); err != nil {
+		w.t.Error(err)
+	}
+}
+
+func (w *world) emit(ctx context.Context, b *pipeline.RecordBatch) error {
+	w.mu.Lock()
+	gate := w.gate
+	w.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			b.Release()
+			return ctx.Err()
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range b.Records {
+		w.lines = append(w.lines, string(r.Value))
+		w.labels = append(w.labels, b.Labels)
+	}
+	w.next[b.Partition] = b.Next
+	b.Release()
+	close(w.changed)
+	w.changed = make(chan struct{})
+	return nil
+}
+
+// open lets the pipeline take records.
+func (w *world) open() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.gate)
+	w.gate = nil
+}
+
+// until waits for a condition.
+func (w *world) until(what string, ok func() bool) {
+	w.t.Helper()
+	deadline := time.After(30 * time.Second)
+	for !ok() {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case err := <-w.ended:
+			w.t.Fatalf("Run ended: %v", err)
+		case <-deadline:
+			w.t.Fatalf("%s: it never does; %+v\n%s", what, w.source.Stats(), w.log)
+		}
+	}
+}
+
+// got waits for so many records, and returns all there are.
+func (w *world) got(n int) []string {
+	w.t.Helper()
+	w.until("the records come", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.lines) >= n
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.lines)
+}
+
+// drops waits until something was dropped so often.
+func (w *world) drops(r reason, n uint64) {
+	w.t.Helper()
+	w.until(r.String(), func() bool { return w.source.Stats().Drops[r.String()] >= n })
+	if got := w.source.Stats().Drops[r.String()]; got != n {
+		w.t.Errorf("%s: %d times, want %d", r, got, n)
+	}
+}
+
+func (w *world) address() string { return w.source.Addresses()[0].String() }
+
+// answer is what a client gets.
+type answer struct {
+	status int
+	text   string
+	header http.Header
+}
+
+// send sends a request. head are names and values of headers.
+func (w *world) send(method, path string, body io.Reader, head ...string) answer {
+	w.t.Helper()
+	a, err := w.try(method, path, body, head...)
+	if err != nil {
+		w.t.Fatalf("%s %s: %v\n%s", method, path, err, w.log)
+	}
+	return a
+}
+
+func (w *world) try(method, path string, body io.Reader, head ...string) (answer, error) {
+	scheme := "http"
+	if w.source.config.TLS.on() {
+		scheme = "https"
+	}
+	req, err := http.NewRequest(method, scheme+"://"+w.address()+path, body)
+	if err != nil {
+		return answer{}, err
+	}
+	for i := 0; i < len(head); i += 2 {
+		if head[i] == "Host" {
+			req.Host = head[i+1]
+		}
+		req.Header.Add(head[i], head[i+1])
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, string(text), resp.Header}, err
+}
+
+// post sends a body and expects a status.
+func (w *world) post(path, body string, status int, head ...string) answer {
+	w.t.Helper()
+	a := w.send("POST", path, strings.NewReader(body), head...)
+	if a.status != status {
+		w.t.Fatalf("POST %s answered %d, want %d: %s\n%s", path, a.status, status, a.text, w.log)
+	}
+	return a
+}
+
+// dial connects without HTTP.
+func (w *world) dial() net.Conn {
+	w.t.Helper()
+	c, err := net.Dial("tcp", w.address())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	return c
+}
