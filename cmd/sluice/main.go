@@ -16,6 +16,7 @@ import (
 	_ "sluice/sinks/file"
 	_ "sluice/sinks/kafka"
 	_ "sluice/sinks/localapi"
+	_ "sluice/sinks/syslog"
 	_ "sluice/sinks/webhook"
 	_ "sluice/sources/amqp"
 	_ "sluice/sources/cloudtrail"
