@@ -105,7 +105,7 @@ func (r *reader) check(st *standing, m *membership) error {
 // trimmed tells whether entries at or behind next are gone, or may be.
 func (r *reader) trimmed(st *standing, m *membership) bool {
 	emptied := st.length == 0 && st.last >= r.next
-	if !emptied && (st.first == 0 || st.first < r.next) {
+	if !emptied && st.first <= r.next { // also where the first is not known
 		return false // it begins before the position, or nothing came since
 	}
 	if r.s.config.Group != "" && r.s.config.SharedGroup {
@@ -135,11 +135,13 @@ func (r *reader) lost(what string, st *standing, behind bool) error {
 	case StartLatest:
 		next = st.last + 1
 	default:
-		if st.last < r.next-1 {
+		switch {
+		case st.last < r.next-1 && !behind:
 			next = 1
-			if behind {
-				next = st.last + 1
-			}
+		case st.length == 0 || st.last < r.next-1:
+			next = st.last + 1
+		default:
+			next = max(next, st.first)
 		}
 	}
 	r.s.gaps.Add(1)
