@@ -28,11 +28,13 @@ import (
 	_ "sluice/sources/kafka"
 	_ "sluice/sources/kinesis"
 	_ "sluice/sources/kubernetesaudit"
+	_ "sluice/sources/loki"
 	_ "sluice/sources/mqtt"
 	_ "sluice/sources/nats"
 	_ "sluice/sources/redis"
 	_ "sluice/sources/s3"
 	_ "sluice/sources/syslog"
+	_ "sluice/sources/victorialogs"
 )
 
 func main() {
