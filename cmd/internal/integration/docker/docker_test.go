@@ -56,7 +56,9 @@ func newEngine(t *testing.T) *engine {
 	if out, err := e.container(t, "trial", false, "true").CombinedOutput(); err != nil {
 		t.Skipf("skipped 1 part: no container can run here: %v: %s", err, out)
 	}
-	e.service = rig.Run(t, func() *exec.Cmd { return e.command(context.Background(), "system", "service", "--time=0", "unix://"+e.socket()) }, e.answers)
+	e.service = rig.Run(t, func() *exec.Cmd {
+		return e.command(context.Background(), "system", "service", "--time=0", "unix://"+e.socket())
+	}, e.answers)
 	return e
 }
 

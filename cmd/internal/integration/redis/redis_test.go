@@ -194,7 +194,9 @@ func groupOfTwo(t *testing.T, s *server) {
 		both[i].StartReady(t, "the state is loaded")
 	}
 	var sending errgroup.Group
-	sending.Go(func() error { return s.send(t.Context(), 0, lines, func(int) string { return "two" }, 10*time.Millisecond) })
+	sending.Go(func() error {
+		return s.send(t.Context(), 0, lines, func(int) string { return "two" }, 10*time.Millisecond)
+	})
 	for range 3 {
 		if err := rig.Pause(t.Context(), 300*time.Millisecond); err != nil {
 			t.Fatal(err)
