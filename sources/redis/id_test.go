@@ -95,7 +95,7 @@ func FuzzEntry(f *testing.F) {
 			t.Fatalf("%q: %v", rec.Value, err)
 		}
 		for name, v := range m.Values {
-			if utf8.ValidString(k1+k2) && utf8.ValidString(v.(string)) && back[name] != v {
+			if utf8.ValidString(k1) && utf8.ValidString(k2) && utf8.ValidString(v.(string)) && back[name] != v {
 				t.Fatalf("field %q is %q, want %q", name, back[name], v)
 			}
 		}
