@@ -54,6 +54,7 @@ type Stats struct {
 	Alerts, Decisions, Bytes uint64
 	Errors                   uint64 // calls of Alerts that failed
 	Rejected                 uint64 // alerts that the place refused for good
+	Expired                  uint64 // decisions that ran out before they could be delivered, and were left out
 }
 
 // RejectedError says that some alerts of a batch will never be delivered, so

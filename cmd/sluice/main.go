@@ -15,6 +15,7 @@ import (
 	// The sources and sinks that a configuration may name.
 	_ "sluice/sinks/file"
 	_ "sluice/sinks/kafka"
+	_ "sluice/sinks/lapi"
 	_ "sluice/sinks/localapi"
 	_ "sluice/sinks/syslog"
 	_ "sluice/sinks/webhook"

@@ -249,6 +249,9 @@ func (p *Pipeline) logUndelivered() {
 		if n := s.Stats().Rejected; n > 0 {
 			p.log.Warn("a sink refused alerts for good", "sink", s.Name(), "alerts", n)
 		}
+		if n := s.Stats().Expired; n > 0 {
+			p.log.Warn("decisions ran out before they could be delivered", "sink", s.Name(), "decisions", n)
+		}
 	}
 	if p.durable == nil {
 		return
