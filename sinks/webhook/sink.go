@@ -29,7 +29,7 @@ type Sink struct {
 	name      string
 	config    Config
 	preset    preset
-	templates *templates
+	templates *compiled
 	values    map[string]string
 	client    *http.Client
 	spread    spread.Spread

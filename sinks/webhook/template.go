@@ -1,19 +1,14 @@
 package webhook
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"strings"
 	"text/template"
-	"time"
 
-	sprig "github.com/go-task/slim-sprig/v3"
 	"github.com/google/uuid"
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
-	"sluice/sinks/format"
+	"sluice/sinks/internal/templates"
 )
 
 // data is what templates see.
@@ -26,8 +21,8 @@ type data struct {
 	Values map[string]string
 }
 
-// templates are a configuration's, compiled.
-type templates struct {
+// compiled are a configuration's templates.
+type compiled struct {
 	url, body *template.Template
 	headers   map[string]*template.Template
 }
@@ -47,55 +42,18 @@ func requestID(alerts []pipeline.Alert) string {
 	return uuid.NewSHA1(idSpace, []byte(all.String())).String()
 }
 
-// functions are those of sprig that depend on nothing outside, and ours.
-func (c *Config) functions() template.FuncMap {
-	all := sprig.HermeticTxtFuncMap()
-	all["json"] = func(v any) (string, error) {
-		var out bytes.Buffer
-		enc := json.NewEncoder(&out)
-		enc.SetEscapeHTML(false)
-		err := enc.Encode(v)
-		return strings.TrimSuffix(out.String(), "\n"), err
-	}
-	all["format"] = func(name string, a *pipeline.Alert) (string, error) {
-		var f format.Format
-		if err := f.UnmarshalText([]byte(name)); err != nil {
-			return "", err
-		}
-		text, err := f.Append(nil, a)
-		return string(text), err
-	}
-	all["alert"] = func(a *pipeline.Alert) (string, error) {
-		text, err := c.Format.Append(nil, a)
-		return string(text), err
-	}
-	all["unix"] = func(at string) (string, error) {
-		t, err := time.Parse(time.RFC3339Nano, at)
-		return fmt.Sprintf("%.3f", float64(t.UnixMilli())/1000), err
-	}
-	all["unixNano"] = func(at string) (int64, error) {
-		t, err := time.Parse(time.RFC3339Nano, at)
-		return t.UnixNano(), err
-	}
-	all["summary"] = func(a *pipeline.Alert) string {
-		text, _ := format.Text.Append(nil, a) // text never fails
-		return string(text)
-	}
-	return all
-}
-
 // compile reads the templates. An error blames the key that holds one.
-func (c *Config) compile() (*templates, error) {
+func (c *Config) compile() (*compiled, error) {
 	p := presets()[c.Preset]
-	functions := c.functions()
+	functions := templates.Functions(c.Format)
 	parse := func(key, text string) (*template.Template, error) {
-		t, err := template.New(key).Funcs(functions).Option("missingkey=error").Parse(text)
+		t, err := templates.Parse(key, text, functions)
 		if err != nil {
 			return nil, component.Invalid(strings.SplitN(key, " ", 2)[0], "it is no template: %v", err)
 		}
 		return t, nil
 	}
-	out := &templates{headers: make(map[string]*template.Template)}
+	out := &compiled{headers: make(map[string]*template.Template)}
 	var err error
 	if out.url, err = parse("url", c.URL); err != nil {
 		return nil, err
