@@ -1,7 +1,8 @@
 // Command demo shows Sluice at work on a machine with nothing but Go: it
 // starts a Kafka-protocol broker in this process, writes a stream of web and
 // SSH logs with attacks in it to two topics, and runs the pipeline of
-// configs/demo.yaml on them.
+// configs/demo.yaml on them. With -produce it is the stream of logs alone, for
+// a broker and a pipeline elsewhere.
 package main
 
 import (
@@ -32,6 +33,7 @@ func main() {
 	rate := flag.Int("rate", 1000, "lines a second")
 	length := flag.Duration("for", 0, "stop after this long; 0 runs until interrupted")
 	seed := flag.Uint64("seed", 1, "seed of the stream of logs")
+	to := flag.String("produce", "", "write the logs to the broker at this address, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -42,7 +44,11 @@ func main() {
 		defer cancel()
 		defer time.AfterFunc(*length, cancel).Stop()
 	}
-	if err := demo(ctx, *config, *rate, *seed); err != nil {
+	run := func() error { return demo(ctx, *config, *rate, *seed) }
+	if *to != "" {
+		run = func() error { return produce(ctx, *to, *rate, *seed) }
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -52,9 +58,6 @@ func main() {
 var topics = map[workload.Kind]string{workload.Syslog: "logs.syslog", workload.Nginx: "logs.nginx"}
 
 func demo(ctx context.Context, config string, rate int, seed uint64) error {
-	if rate < 1 {
-		return fmt.Errorf("a rate of %d lines a second shows nothing; give at least 1", rate)
-	}
 	broker, err := startBroker()
 	if err != nil {
 		return err
@@ -100,9 +103,12 @@ func startBroker() (*kfake.Cluster, error) {
 
 // produce writes lines at the rate, in ten portions a second.
 func produce(ctx context.Context, address string, rate int, seed uint64) error {
+	if rate < 1 {
+		return fmt.Errorf("a rate of %d lines a second shows nothing; give at least 1", rate)
+	}
 	w := &kafka.Writer{
 		Addr: kafka.TCP(address), Balancer: &kafka.Hash{}, RequiredAcks: kafka.RequireAll,
-		BatchTimeout: 10 * time.Millisecond,
+		BatchTimeout: 10 * time.Millisecond, AllowAutoTopicCreation: true,
 	}
 	defer w.Close()
 	stream := workload.New(workload.Options{
