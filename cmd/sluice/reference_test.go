@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -155,36 +156,41 @@ var commentedKey = regexp.MustCompile(`(?m)^( *)#([^ \n])`)
 // TestAnnotatedConfigurationsAreSound holds the annotated YAML to its promise:
 // it works as it is, and with every default spelled out there is no key in it that the kind does not know.
 func TestAnnotatedConfigurationsAreSound(t *testing.T) {
-	for _, k := range sources.Kinds() {
-		t.Run(k.Type, func(t *testing.T) {
-			text, err := annotated.ReadFile("reference/source-" + k.Type + ".yaml")
-			if err != nil {
-				t.Fatal(err)
+	for _, book := range books(t) {
+		var common []string
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(book.Common)) {
+			if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); key != "type" {
+				common = append(common, key)
 			}
-			node, err := component.Parse(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := sources.New(node, sources.Env{Dir: t.TempDir()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-			_, all, _ := strings.Cut(string(text), "# Every key, with its default.")
-			node, err = component.Parse([]byte("#" + commentedKey.ReplaceAllString(all, "$1$2")))
-			if err != nil {
-				t.Fatalf("with all keys: %v", err)
-			}
-			taken, rest, err := component.Take(node, "name", "decode")
-			if err != nil || taken["decode"] == nil || taken["name"] == nil {
-				t.Fatalf("with all keys: %v has no decode or name, %v", taken, err)
-			}
-			if err := component.Decode(rest, k.Default); err != nil && strings.Contains(err.Error(), "unknown key") {
-				t.Errorf("with all keys: %v", err)
-			}
-		})
+		}
+		for _, k := range book.Kinds {
+			t.Run(book.Noun+" "+k.Type, func(t *testing.T) {
+				text, err := annotated.ReadFile("reference/" + book.Noun + "-" + k.Type + ".yaml")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, asItIs, ok := strings.Cut(string(text), "\ntype: "+k.Type+"\n")
+				if !ok {
+					t.Fatal("it has no type")
+				}
+				if err := book.Try(k.Type, asItIs); err != nil {
+					t.Errorf("as it is: %v", err)
+				}
+				_, all, _ := strings.Cut(asItIs, "# Every key, with its default.")
+				node, err := component.Parse([]byte("#" + commentedKey.ReplaceAllString(all, "$1$2")))
+				if err != nil {
+					t.Fatalf("with all keys: %v", err)
+				}
+				taken, rest, err := component.Take(node, common...)
+				if err != nil || len(taken) != len(common) {
+					t.Fatalf("with all keys: only %v of the common keys, %v", taken, err)
+				}
+				config := reflect.New(reflect.TypeOf(k.Default))
+				if err := component.Decode(rest, config.Interface()); err != nil && strings.Contains(err.Error(), "unknown key") {
+					t.Errorf("with all keys: %v", err)
+				}
+			})
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ const answerLimit = 64 << 20
 // errGone is the error of a container that is not there any more.
 var errGone = errors.New("there is no such container")
 
+// errUnreadable is the error of a container whose logging driver keeps nothing that can be read.
+var errUnreadable = errors.New("its log cannot be read")
+
 // container is what is known of a container.
 type container struct {
 	ID     string            `json:"Id"`
@@ -96,8 +99,11 @@ func (c *client) get(ctx context.Context, path string, query url.Values) (*http.
 		said.Message = string(bytes.TrimSpace(text))
 	}
 	err = fmt.Errorf("the engine answers %s: %s", res.Status, said.Message)
-	if res.StatusCode == http.StatusNotFound {
+	switch {
+	case res.StatusCode == http.StatusNotFound:
 		err = fmt.Errorf("%w: %w", errGone, err)
+	case res.StatusCode == http.StatusNotImplemented, strings.Contains(said.Message, "does not support reading"):
+		err = fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	return nil, err
 }

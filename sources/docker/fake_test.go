@@ -34,6 +34,7 @@ type written struct {
 type fakeContainer struct {
 	id, name string
 	tty      bool
+	noLog    bool // its logging driver keeps nothing
 	running  bool
 	labels   map[string]string
 	lines    []written
@@ -165,6 +166,9 @@ func (e *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			fmt.Fprintf(w, `{"Id":%q,"Config":{"Tty":%v},"State":{"Running":%v}}`, c.id, c.tty, c.running)
+		case c.noLog:
+			w.WriteHeader(http.StatusNotImplemented)
+			fmt.Fprint(w, `{"message":"configured logging driver does not support reading"}`)
 		default:
 			e.serveLogs(w, r, c)
 		}

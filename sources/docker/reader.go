@@ -32,6 +32,8 @@ type reader struct {
 	records []pipeline.Record
 	size    int
 	moved   bool // the place is not the one that was put
+
+	unreadable bool // its log cannot be read
 }
 
 // run reads the log until the container has stopped and all of its lines are
@@ -47,6 +49,11 @@ func (r *reader) run(ctx context.Context) error {
 			return stop.error
 		case errors.Is(err, errGone):
 			r.health.Forget(r.name)
+			return nil
+		case errors.Is(err, errUnreadable):
+			r.health.Forget(r.name)
+			r.unreadable = true
+			r.log.Warn("a container is not read: choose others, or give it another logging driver", "container", r.name, "error", err)
 			return nil
 		case err == nil && !running:
 			r.health.Well(r.name)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -126,7 +127,7 @@ func (s *Source) receive(ctx context.Context, client *client) error {
 	g, ctx := errgroup.WithContext(ctx)
 	w := &watch{
 		Source: s, client: client, begin: begin, group: g, readers: make(map[string]bool), touched: make(map[string]bool), drained: make(map[string]bool),
-		ended: make(chan string), happened: make(chan string, 64),
+		unreadable: make(map[string]bool), ended: make(chan *reader), happened: make(chan string, 64),
 	}
 	if s.config.Follow {
 		g.Go(func() error { return w.listen(ctx) })
@@ -145,9 +146,11 @@ type watch struct {
 	readers map[string]bool // by id: a reader runs
 	touched map[string]bool // by id: something has happened to it since its reader began
 	drained map[string]bool // by id: the container had stopped, and all of its lines were read
+	// unreadable says by id that a log cannot be read, which stays so as long as the container does.
+	unreadable map[string]bool
 
-	ended    chan string // ids whose readers have ended
-	happened chan string // ids that an event told of; "" when events may have been missed
+	ended    chan *reader // readers that have ended
+	happened chan string  // ids that an event told of; "" when events may have been missed
 }
 
 // run looks for containers now and then, and when something has happened.
@@ -185,9 +188,10 @@ func (w *watch) wait(ctx context.Context) error {
 	timer := w.clock.After(w.config.CheckInterval)
 	for {
 		select {
-		case id := <-w.ended:
-			delete(w.readers, id)
-			w.drained[id] = !w.touched[id]
+		case r := <-w.ended:
+			delete(w.readers, r.id)
+			w.drained[r.id] = !w.touched[r.id]
+			w.unreadable[r.id] = r.unreadable
 		case id := <-w.happened:
 			w.touch(id)
 			return nil
@@ -231,7 +235,7 @@ func (w *watch) scan(ctx context.Context) error {
 		there[k.ID] = true
 		labels, ok := w.config.chosen(k)
 		switch {
-		case !ok || w.readers[k.ID]:
+		case !ok || w.readers[k.ID] || w.unreadable[k.ID]:
 			continue
 		case k.State == "running":
 			delete(w.drained, k.ID)
@@ -258,7 +262,7 @@ func (w *watch) read(ctx context.Context, r *reader) error {
 		return err
 	}
 	select {
-	case w.ended <- r.id:
+	case w.ended <- r:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -280,16 +284,9 @@ func (w *watch) forget(ctx context.Context, there map[string]bool, marks map[str
 			gone[mark] = ""
 		}
 	}
-	for id := range w.drained {
-		if !there[id] {
-			delete(w.drained, id)
-		}
-	}
-	for id := range w.touched {
-		if !there[id] {
-			delete(w.touched, id)
-		}
-	}
+	maps.DeleteFunc(w.drained, func(id string, _ bool) bool { return !there[id] })
+	maps.DeleteFunc(w.touched, func(id string, _ bool) bool { return !there[id] })
+	maps.DeleteFunc(w.unreadable, func(id string, _ bool) bool { return !there[id] })
 	if len(gone) == 0 {
 		return nil
 	}

@@ -221,6 +221,19 @@ func TestAnOutageIsToldOnce(t *testing.T) {
 	}
 }
 
+func TestAContainerWithoutALogIsLeftOut(t *testing.T) {
+	e := newEngine(t)
+	e.run("bbb", "mute", nil).noLog = true
+	e.write(e.run("aaa", "web", nil), time.Second, "a")
+	r, s := e.read(t.TempDir(), nil, nil)
+	r.Expect("/0:a")
+	lists := e.asked("/containers/json")
+	r.Eventually("some more lists", func() bool { return e.asked("/containers/json") > lists+5 })
+	if r.Said("a container is not read") != 1 || e.asked("/bbb/logs") != 1 || s.Stats().Errors != 0 {
+		t.Errorf("it said\n%s", r.Log)
+	}
+}
+
 func TestBrokenAnswersAreTrouble(t *testing.T) {
 	for name, text := range map[string]string{
 		"no frame":             "HTTP/1.1 what is this\n",
