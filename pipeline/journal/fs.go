@@ -93,16 +93,3 @@ func (f diskFile) Size() (int64, error) {
 	}
 	return info.Size(), nil
 }
-
-// Sync leaves out the times of the file, which nobody reads.
-func (f diskFile) Sync() error {
-	for {
-		err := unix.Fdatasync(int(f.Fd()))
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR {
-			return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
-		}
-	}
-}
