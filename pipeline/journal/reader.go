@@ -156,10 +156,12 @@ func (r *Reader) wait(ctx context.Context) (limit int64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for {
-		for _, s := range j.segments {
+		for i, s := range j.segments {
 			switch {
 			case s.number == r.number && r.at < s.size:
 				return s.size, nil
+			case s.number > r.number && i < len(j.segments)-1 && j.through(s.ends):
+				// Nobody needs it, so Trim may be removing its file at this moment.
 			case s.number > r.number:
 				return s.size, r.enter(s)
 			}
