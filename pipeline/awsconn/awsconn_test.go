@@ -257,6 +257,7 @@ func TestTheSettingsAreReadAndChecked(t *testing.T) {
 		{"a role without a name for its session", "assume_role: {arn: a, session_name: ''}\n", "a name"},
 		{"STS in the clear", "assume_role: {arn: a, endpoint: 'http://sts.example'}\n", "assume_role.endpoint"},
 		{"an endpoint that is none", "endpoint: kinesis\n", "no URL"},
+		{"an endpoint with a password", "endpoint: 'https://me:hunter2@host'\n", "holds a username"},
 		{"an endpoint of another kind", "endpoint: 'ftp://x'\n", "neither https"},
 		{"an endpoint in the clear", "endpoint: 'http://192.0.2.1:4566'\n", "in the clear"},
 		{"an endpoint in the clear that is wanted so", "endpoint: 'http://192.0.2.1:4566'\nallow_http: true\n", ""},

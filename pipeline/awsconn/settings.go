@@ -115,8 +115,10 @@ func (s *Settings) validateEndpoint(key, endpoint string) error {
 	}
 	u, err := url.Parse(endpoint)
 	switch {
-	case err != nil || u.Host == "":
-		return component.Invalid(key, "%q is no URL such as https://kinesis.eu-west-1.amazonaws.com", endpoint)
+	case err != nil || u.Host == "": // it is not shown: there may be a password in it
+		return component.Invalid(key, "it is no URL such as https://kinesis.eu-west-1.amazonaws.com")
+	case u.User != nil:
+		return component.Invalid(key, "it holds a username; credentials come from the profile, the environment or assume_role")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme != "http":
