@@ -49,7 +49,8 @@ func kindsCommand(noun string, kinds func() []component.Info, such string) *cobr
 		Short: fmt.Sprintf("List the types of %ss, or print the annotated configuration of one", noun),
 		Long: fmt.Sprintf("Without TYPE, the types of %[1]ss that a configuration may name, and what each promises of\n"+
 			"a record across a crash. With TYPE, a configuration to start from: an example, and every key\n"+
-			"with its meaning, type and default, as YAML.", noun),
+			"with its meaning, type and default, as YAML: an element of the list `%[1]ss` of a pipeline's\n"+
+			"file, indented behind a dash.", noun),
 		Example: fmt.Sprintf("  sluice %[1]ss\n  sluice %[1]ss %[2]s > %[2]s.yaml", noun, such),
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, types []string) error {

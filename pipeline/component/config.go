@@ -60,10 +60,11 @@ func Parse(document []byte) (ast.Node, error) {
 
 // Decode lays a mapping over the struct that config points to, which holds
 // the defaults, and validates it. A nil node leaves the defaults. Keys that
-// the struct does not know are errors. Errors are *ConfigError.
-func Decode(node ast.Node, config any) error {
+// the struct does not know are errors, which name those of others too: keys that Take took before.
+// Errors are *ConfigError.
+func Decode(node ast.Node, config any, others ...string) error {
 	if node != nil {
-		if err := unknownKeys(node, reflect.TypeOf(config)); err != nil {
+		if err := unknownKeys(node, reflect.TypeOf(config), others...); err != nil {
 			return err
 		}
 		if err := yaml.NodeToValue(node, config, yaml.Strict()); err != nil {

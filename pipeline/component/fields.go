@@ -14,7 +14,7 @@ import (
 // unknownKeys finds the first key of a mapping that the struct type does not
 // have, in nested structs too. The YAML library refuses unknown keys as well;
 // this walk goes first because it can say what was meant.
-func unknownKeys(node ast.Node, t reflect.Type) error {
+func unknownKeys(node ast.Node, t reflect.Type, others ...string) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -40,7 +40,7 @@ func unknownKeys(node ast.Node, t reflect.Type) error {
 			key := keyName(v)
 			ft, ok := fields[key]
 			if !ok {
-				return unknownKey(v, key, fields)
+				return unknownKey(v, key, fields, others)
 			}
 			if err := unknownKeys(v.Value, ft); err != nil {
 				return err
@@ -50,11 +50,11 @@ func unknownKeys(node ast.Node, t reflect.Type) error {
 	return nil
 }
 
-func unknownKey(v *ast.MappingValueNode, key string, fields map[string]reflect.Type) error {
+func unknownKey(v *ast.MappingValueNode, key string, fields map[string]reflect.Type, others []string) error {
 	if key == "<<" {
 		return nil
 	}
-	names := make([]string, 0, len(fields))
+	names := append(make([]string, 0, len(fields)+len(others)), others...)
 	for n := range fields {
 		names = append(names, n)
 	}

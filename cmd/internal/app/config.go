@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -186,8 +187,8 @@ func read(data []byte) (*Config, error) {
 		return nil, err
 	}
 	c := Default()
-	if err := component.Decode(rest, &c); err != nil {
-		return nil, err
+	if err := component.Decode(rest, &c, "sources", "sinks", "dead_letters"); err != nil {
+		return nil, alone(rest, err)
 	}
 	if c.sources, err = list(taken["sources"], "sources"); err != nil {
 		return nil, err
@@ -201,13 +202,42 @@ func read(data []byte) (*Config, error) {
 	return &c, nil
 }
 
+// alone explains what is wrong with a file that holds one source or sink and no
+// pipeline, such as `sluice sources TYPE` prints it.
+func alone(node ast.Node, err error) error {
+	taken, _, terr := component.Take(node, "type")
+	if terr != nil || taken["type"] == nil {
+		return err
+	}
+	pos := taken["type"].GetToken().Position
+	return &component.ConfigError{Line: pos.Line, Column: pos.Column, Message: "a source or a sink stands alone here; " +
+		"make it an element of the list sources or sinks of a pipeline's file, as in configs/demo.yaml"}
+}
+
 var envRef = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}\n]*))?\}`)
 
 // expandEnv replaces ${NAME} and ${NAME:-default} by environment variables.
-// A variable that is not set and has no default is an error.
+// A variable that is not set and has no default is an error. Lines of comment stay as they are.
 func expandEnv(data []byte) ([]byte, error) {
 	var missing error
-	out := envRef.ReplaceAllFunc(data, func(ref []byte) []byte {
+	out := make([]byte, 0, len(data))
+	for line := range bytes.Lines(data) {
+		if bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+			out = append(out, line...)
+			continue
+		}
+		line, err := expandLine(line)
+		if missing == nil {
+			missing = err
+		}
+		out = append(out, line...)
+	}
+	return out, missing
+}
+
+func expandLine(line []byte) ([]byte, error) {
+	var missing error
+	out := envRef.ReplaceAllFunc(line, func(ref []byte) []byte {
 		m := envRef.FindSubmatch(ref)
 		if v, ok := os.LookupEnv(string(m[1])); ok && v != "" {
 			return []byte(v)
