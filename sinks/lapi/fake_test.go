@@ -65,6 +65,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if name, version, ok := strings.Cut(r.UserAgent(), "/"); !ok || name != "sluice" || version == "" || strings.Contains(version, "/") {
+		w.WriteHeader(http.StatusUnauthorized) // as CrowdSec does
+		return
+	}
 	if what == "POST /v1/watchers/login" {
 		f.sessions++
 		f.last = fmt.Sprintf("token-%d", f.sessions)

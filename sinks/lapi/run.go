@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -73,16 +74,20 @@ func (s *Sink) report() func(context.Context, *target) bool {
 
 // usage is a report on a while in which alerts were delivered.
 func (s *Sink) usage(now time.Time, window time.Duration, alerts uint64) lapi.AllMetrics {
-	version := "devel"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
 	return lapi.AllMetrics{LogProcessors: &[]lapi.LogProcessorsMetrics{{
-		Version: "sluice-" + version, UtcStartupTimestamp: int(s.begun.Unix()), Os: &lapi.OSversion{Name: runtime.GOOS, Version: runtime.GOARCH},
+		Version: "sluice-" + version(), UtcStartupTimestamp: int(s.begun.Unix()), Os: &lapi.OSversion{Name: runtime.GOOS, Version: runtime.GOARCH},
 		FeatureFlags: &[]string{}, HubItems: lapi.HubItems{}, Datasources: map[string]int{},
 		Metrics: &[]lapi.DetailedMetrics{{
 			Meta:  lapi.MetricsMeta{UtcNowTimestamp: int(now.Unix()), WindowSizeSeconds: int(window.Seconds())},
 			Items: []lapi.MetricsDetailItem{{Name: "alerts", Unit: "alert", Value: float32(alerts)}},
 		}},
 	}}}
+}
+
+// version is the program's, as far as it is known.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && strings.HasPrefix(info.Main.Version, "v") {
+		return info.Main.Version
+	}
+	return "v0"
 }

@@ -105,7 +105,7 @@ func (t *target) do(ctx context.Context, method, path, token string, body any, r
 	if err != nil {
 		return fmt.Errorf("%s: its address is none", t.name)
 	}
-	req.Header.Set("User-Agent", "sluice")
+	req.Header.Set("User-Agent", "sluice/"+version()) // CrowdSec signs in no one whose agent is not of this form
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
