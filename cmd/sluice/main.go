@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	// The sources and sinks that a configuration may name.
+	_ "sluice/sinks/email"
 	_ "sluice/sinks/exec"
 	_ "sluice/sinks/file"
 	_ "sluice/sinks/kafka"
