@@ -196,41 +196,55 @@ func TestTheJournalGoesAway(t *testing.T) {
 	}
 }
 
-// TestRulesFire has the starter rules find somebody who guesses passwords, among units that are not read.
+// TestRulesFire has rules find somebody who guesses passwords.
 func TestRulesFire(t *testing.T) {
-	j := newJournal(t)
 	root, err := rig.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := rig.New(t, "one", rig.Config{
-		"rules":   map[string]any{"roots": []string{filepath.Join(root, "configs", "rules")}, "collections": []string{"sluice/linux"}},
-		"sources": []any{j.source(map[string]any{"units": []string{"ssh.service"}})},
-	})
-	in.StartReady(t, "the state is loaded")
-	for i := range 10 {
-		if err := j.write(fmt.Sprintf("Failed password for root from 192.0.2.1 port %d ssh2", 4000+i)); err != nil {
-			t.Fatal(err)
-		}
+	hub := os.Getenv("SLUICE_HUB")
+	if hub == "" {
+		hub = filepath.Join(root, "..", "shared", "hub")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := rig.Poll(ctx, "an alert on 192.0.2.1", func() (bool, error) {
-		text, err := os.ReadFile(in.AlertsFile())
-		if err != nil && !os.IsNotExist(err) {
-			return false, err
-		}
-		return bytes.Contains(text, []byte("sluice/ssh-bf")) && bytes.Contains(text, []byte("192.0.2.1")), nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	in.Stop(t)
-	// Killed or stopped, it leaves no journalctl behind.
-	text, err := os.ReadFile(filepath.Join(j.dir, "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(text))); err == nil {
-		t.Error("journalctl is still there")
+	for _, c := range []struct{ name, root, collection, scenario string }{
+		{"starter rules", filepath.Join(root, "configs", "rules"), "sluice/linux", "sluice/ssh-bf"},
+		{"the hub's rules", hub, "crowdsecurity/linux", "crowdsecurity/ssh-bf"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := os.Stat(filepath.Join(c.root, "collections")); err != nil {
+				t.Skipf("skipped 1 part: no rules in %s (set SLUICE_HUB to a clone of the hub)", c.root)
+			}
+			j := newJournal(t)
+			in := rig.New(t, "one", rig.Config{
+				"rules":   map[string]any{"roots": []string{c.root}, "collections": []string{c.collection}},
+				"sources": []any{j.source(map[string]any{"units": []string{"ssh.service"}})},
+			})
+			in.StartReady(t, "the state is loaded")
+			for i := range 10 {
+				if err := j.write(fmt.Sprintf("Failed password for root from 192.0.2.1 port %d ssh2", 4000+i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := rig.Poll(ctx, "an alert on 192.0.2.1", func() (bool, error) {
+				text, err := os.ReadFile(in.AlertsFile())
+				if err != nil && !os.IsNotExist(err) {
+					return false, err
+				}
+				return bytes.Contains(text, []byte(c.scenario)) && bytes.Contains(text, []byte("192.0.2.1")), nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			in.Stop(t)
+			// Killed or stopped, it leaves no journalctl behind.
+			text, err := os.ReadFile(filepath.Join(j.dir, "pid"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat("/proc/" + strings.TrimSpace(string(text))); err == nil {
+				t.Error("journalctl is still there")
+			}
+		})
 	}
 }
