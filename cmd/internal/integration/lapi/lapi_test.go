@@ -1,0 +1,340 @@
+//go:build integration
+
+// Package lapi runs CrowdSec's own local API as a target of the sink lapi.
+package lapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"sluice/cmd/internal/integration/rig"
+	"sluice/sinks/format"
+)
+
+func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
+
+// crowdsec is CrowdSec's API alone, with its database in a temporary folder.
+type crowdsec struct {
+	*rig.Part
+	url, cscli, config, password string
+}
+
+func newCrowdsec(t *testing.T) *crowdsec {
+	t.Helper()
+	root := rig.Unpack(t, "crowdsec")
+	dir := t.TempDir()
+	write := func(name string, content any) string {
+		text, err := yaml.Marshal(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", rig.Port(t))
+	c := &crowdsec{url: "http://" + address, cscli: filepath.Join(root, "usr", "bin", "cscli"), password: "a password of the machine"}
+	credentials := write("credentials.yaml", map[string]any{"url": c.url, "login": "sluice", "password": c.password})
+	c.config = write("config.yaml", map[string]any{
+		"common": map[string]any{"log_media": "stdout", "log_level": "warning", "log_dir": dir, "working_dir": dir, "daemonize": false},
+		"config_paths": map[string]any{
+			"config_dir": dir, "data_dir": dir, "simulation_path": write("simulation.yaml", map[string]any{"simulation": false}), "hub_dir": dir,
+			"index_path": write("index.json", map[string]any{}), "notification_dir": filepath.Join(dir, "notifications"), "plugin_dir": filepath.Join(dir, "plugins"),
+		},
+		"plugin_config": map[string]any{"user": "nobody", "group": "nogroup"},
+		"cscli":         map[string]any{"output": "json"},
+		"db_config":     map[string]any{"type": "sqlite", "db_path": filepath.Join(dir, "crowdsec.db"), "use_wal": true},
+		"api": map[string]any{
+			"client": map[string]any{"credentials_path": credentials},
+			"server": map[string]any{
+				"log_level": "warning", "listen_uri": address, "console_path": filepath.Join(dir, "console.yaml"),
+				"profiles_path": write("profiles.yaml", map[string]any{
+					"name": "never", "filters": []string{"false"}, "on_success": "break", "decisions": []any{map[string]any{"type": "ban", "duration": "4h"}},
+				}),
+			},
+		},
+		"prometheus": map[string]any{"enabled": false},
+	})
+	for _, sub := range []string{"notifications", "plugins"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.run(t, "machines", "add", "sluice", "--password", c.password, "--url", c.url, "-f", credentials)
+	program := filepath.Join(root, "usr", "bin", "crowdsec")
+	c.Part = rig.Run(t, func() *exec.Cmd { return exec.Command(program, "-no-cs", "-c", c.config) }, rig.Listens(address))
+	return c
+}
+
+func (c *crowdsec) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := command(t, c.cscli, append([]string{"-c", c.config}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func command(t *testing.T, program string, args ...string) (string, error) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%v: %w\n%s%s", args, err, out.Bytes(), errs.Bytes())
+	}
+	return out.String(), nil
+}
+
+// sink is the mapping of the sink under test.
+func (c *crowdsec) sink() map[string]any {
+	return map[string]any{"type": "lapi", "url": c.url, "machine_id": "sluice", "password": c.password, "batch": 10}
+}
+
+// listed is an alert as cscli, sluice and the file of alerts write it.
+type listed struct {
+	UUID      string
+	Scenario  string
+	StopAt    string `json:"stop_at"`
+	Source    struct{ Scope, Value string }
+	Meta      []struct{ Key, Value string }
+	Decisions []struct{ Duration, Until, Scope, Value, Type, Origin, Scenario string }
+}
+
+// id is ours.
+func (a *listed) id() string {
+	for _, m := range a.Meta {
+		if m.Key == format.MetaID {
+			return m.Value
+		}
+	}
+	return a.UUID
+}
+
+// facts are what has to be the same everywhere.
+func (a *listed) facts() string {
+	out := a.Scenario + " " + a.Source.Scope + " " + a.Source.Value
+	for _, d := range a.Decisions {
+		out += fmt.Sprintf(" %s %s %s %s %s", d.Type, d.Scope, d.Value, d.Origin, d.Scenario)
+	}
+	return out
+}
+
+func read(t *testing.T, text string) (out []listed) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatalf("%v in %.300s", err, text)
+	}
+	return out
+}
+
+// byID returns the facts of alerts by our ids, and how many alerts came again.
+func byID(alerts []listed) (facts map[string]string, repeats int) {
+	facts = make(map[string]string)
+	for i := range alerts {
+		if _, ok := facts[alerts[i].id()]; ok {
+			repeats++
+		}
+		facts[alerts[i].id()] = alerts[i].facts()
+	}
+	return facts, repeats
+}
+
+// alerts asks CrowdSec for all that it has.
+func (c *crowdsec) alerts(t *testing.T) []listed {
+	t.Helper()
+	return read(t, c.run(t, "alerts", "list", "-o", "json", "--limit", "0"))
+}
+
+// pipeline is a sluice that makes an alert with a decision of every line of a file.
+type pipeline struct {
+	*rig.Instance
+	log string
+	n   int // lines written
+}
+
+func newPipeline(t *testing.T, sinks ...any) *pipeline {
+	t.Helper()
+	p := &pipeline{log: filepath.Join(t.TempDir(), "log")}
+	if err := os.WriteFile(p.log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := rig.Probing(map[string]any{"type": "file", "paths": []string{p.log}, "follow": true, "start": "beginning", "poll_interval": "50ms"})
+	c["profiles"] = []any{map[string]any{
+		"name": "probe", "filters": []string{"true"}, "on_success": "break", "decisions": []any{map[string]any{"type": "ban", "scope": "probe", "duration": "4h"}},
+	}}
+	c["sinks"] = sinks
+	p.Instance = rig.New(t, "pusher", c)
+	return p
+}
+
+// write adds lines to the file.
+func (p *pipeline) write(t *testing.T, n int) {
+	t.Helper()
+	f, err := os.OpenFile(p.log, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for range n {
+		text.WriteString(rig.Line(p.n) + "\n")
+		p.n++
+	}
+	_, err = f.WriteString(text.String())
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// arrived waits until CrowdSec has an alert of every line, and returns all that it has.
+func (p *pipeline) arrived(t *testing.T, c *crowdsec) []listed {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var have []listed
+	var facts map[string]string
+	err := rig.Poll(ctx, "all alerts to arrive", func() (bool, error) {
+		have = c.alerts(t)
+		facts, _ = byID(have)
+		return len(facts) >= p.n, errors.Join(p.Ended(), rig.Pause(ctx, 200*time.Millisecond))
+	})
+	if err != nil {
+		t.Fatalf("%v: %d of %d are there", err, len(facts), p.n)
+	}
+	lines := make(map[string]bool)
+	for _, a := range have {
+		lines[a.Source.Value] = true
+	}
+	if len(facts) != p.n || len(lines) != p.n {
+		t.Errorf("%d lines made %d alerts about %d of them", p.n, len(facts), len(lines))
+	}
+	return have
+}
+
+// TestAlertsListThereEqualsAlertsListHere pushes to CrowdSec, and to a local API of Sluice's own.
+func TestAlertsListThereEqualsAlertsListHere(t *testing.T) {
+	c := newCrowdsec(t)
+	local := map[string]any{"type": "local_api", "listen": []string{fmt.Sprintf("127.0.0.1:%d", rig.Port(t))}}
+	p := newPipeline(t, c.sink(), local)
+	p.write(t, 120)
+	p.StartReady(t, "the local API is served")
+	have := p.arrived(t, c)
+	there, repeats := byID(have)
+	out, err := command(t, rig.Binary(t), "alerts", "list", "-o", "json", "--limit", "0", "-c", p.ConfigFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listedHere := read(t, out)
+	here, _ := byID(listedHere)
+	if repeats != 0 || len(there) != len(here) {
+		t.Fatalf("there are %d alerts and %d repeats, here %d", len(there), repeats, len(here))
+	}
+	for id, facts := range here {
+		if there[id] != facts {
+			t.Errorf("%s is here\n%s\nand there\n%s", id, facts, there[id])
+		}
+	}
+	ends := make(map[string]string)
+	for _, a := range listedHere {
+		if len(a.Decisions) != 1 {
+			t.Fatalf("it has decisions %+v", a.Decisions)
+		}
+		ends[a.id()] = a.Decisions[0].Until
+	}
+	for _, a := range have {
+		left, err := time.ParseDuration(a.Decisions[0].Duration)
+		end, err2 := time.Parse(time.RFC3339, ends[a.id()])
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		// What cscli calls the duration is what was left a moment ago.
+		if off := time.Until(end) - left; off < -20*time.Second || off > 2*time.Second {
+			t.Errorf("a decision ends %v earlier or later there than here", off)
+		}
+	}
+	if out := c.run(t, "machines", "list", "-o", "json"); !strings.Contains(out, "last_heartbeat") {
+		t.Errorf("no heartbeat came:\n%s", out)
+	}
+	t.Logf("%d alerts with their decisions are the same there and here", len(there))
+	p.Stop(t)
+}
+
+// TestKilledDuringDelivery kills sluice at random moments.
+func TestKilledDuringDelivery(t *testing.T) {
+	c := newCrowdsec(t)
+	p := newPipeline(t, c.sink())
+	chance := rand.New(rand.NewPCG(rig.Seed(t), 0))
+	kills, during := 12, 0
+	if rig.Soak() {
+		kills = 100
+	}
+	for range kills {
+		p.write(t, 100)
+		p.StartReady(t, "the state is loaded")
+		if err := rig.Pause(t.Context(), 100*time.Millisecond+time.Duration(chance.IntN(400))*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		p.Kill(t)
+		if n := len(c.alerts(t)); n > 0 && n < p.n {
+			during++
+		}
+	}
+	p.Start(t)
+	_, repeats := byID(p.arrived(t, c))
+	p.Stop(t)
+	t.Logf("%d kills, %d of them while alerts were on their way; %d of %d alerts were there twice", kills, during, repeats, p.n)
+	if during == 0 || repeats != 0 {
+		t.Errorf("%d alerts were there twice after %d kills during delivery; want none after some", repeats, during)
+	}
+}
+
+// TestTheAPIGoesAway kills CrowdSec's API, while alerts are on their way, for a while.
+func TestTheAPIGoesAway(t *testing.T) {
+	c := newCrowdsec(t)
+	p := newPipeline(t, c.sink())
+	p.write(t, 200)
+	p.StartReady(t, "the state is loaded")
+	for range 3 {
+		p.write(t, 100)
+		if err := rig.Pause(t.Context(), 400*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		c.Kill(t)
+		p.write(t, 100)
+		if err := rig.Pause(t.Context(), rig.Outage()/3); err != nil {
+			t.Fatal(err)
+		}
+		c.Start(t)
+	}
+	have := p.arrived(t, c)
+	_, repeats := byID(have)
+	if repeats != 0 {
+		t.Errorf("%d alerts were there twice", repeats)
+	}
+	p.Stop(t)
+	down, up := p.Said("a sink does not take alerts"), p.Said("the sink takes alerts again")
+	if down == 0 || down > 3 || up != down {
+		t.Errorf("it said %d times that the sink is down, and %d times that it is up", down, up)
+	}
+	var values []string
+	for _, a := range have {
+		values = append(values, a.Source.Value)
+	}
+	slices.Sort(values)
+	t.Logf("%d alerts, %d repeats; lines of the log: %d down, %d up", len(slices.Compact(values)), repeats, down, up)
+}
