@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,33 +19,15 @@ import (
 	"sluice/pipeline/component"
 	"sluice/sources"
 	"sluice/sources/intake"
+	"sluice/sources/sourcetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logBuffer) count(text string) int { return strings.Count(l.String(), text) }
-
 // reading is a source that runs, and what it emitted.
 type reading struct {
 	source *Source
-	log    *logBuffer
+	log    *sourcetest.Log
 	lines  chan line
 	next   atomic.Int64 // the offset behind the last line
 	cancel context.CancelFunc
@@ -87,7 +67,7 @@ func (r *reading) again(t *testing.T, c Config, dir string) *reading {
 
 func readFrom(t *testing.T, c Config, dir string, from sources.Positions) *reading {
 	t.Helper()
-	r := &reading{log: &logBuffer{}, lines: make(chan line, 100_000), done: make(chan error, 1)}
+	r := &reading{log: &sourcetest.Log{}, lines: make(chan line, 100_000), done: make(chan error, 1)}
 	var err error
 	r.source, err = New("amqp", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Dir: dir})
 	if err != nil {
@@ -231,7 +211,7 @@ func TestAnOutageIsSaidOnce(t *testing.T) {
 	}
 	f.session()
 	until(t, "the last recovery", func() bool { return r.source.Stats().Reconnects == 5 })
-	if r.log.count("reading is interrupted") != 5 || r.log.count("reading goes on") != 5 || strings.Count(r.log.String(), "\n") != 11 {
+	if r.log.Said("reading is interrupted") != 5 || r.log.Said("reading goes on") != 5 || strings.Count(r.log.String(), "\n") != 11 {
 		t.Errorf("the log is\n%s", r.log)
 	}
 }
@@ -252,7 +232,7 @@ func TestTroubleOfOneQueueLeavesTheOthers(t *testing.T) {
 	b = f.session()
 	f.wantAck(b.deliver(message{body: "4"}))
 	r.expect(t, "4")
-	if r.log.count("is not there or not to be read") != 1 || r.log.count("was deleted, or its leader has changed") != 1 || r.log.count("reading goes on") != 2 {
+	if r.log.Said("is not there or not to be read") != 1 || r.log.Said("was deleted, or its leader has changed") != 1 || r.log.Said("reading goes on") != 2 {
 		t.Errorf("the log is\n%s", r.log)
 	}
 	if len(f.made) != 0 {
@@ -265,7 +245,7 @@ func TestAQueueThatIsNotAnsweredIsSaidAndHoldsUpNothing(t *testing.T) {
 	f.mute["b"] = true
 	r := read(t, config(f.url(), func(c *Config) { c.Queues, c.ConnectTimeout = []string{"a", "b"}, 200*time.Millisecond }), t.TempDir())
 	s := f.session()
-	until(t, "the complaint", func() bool { return r.log.count("may have no leader") == 1 })
+	until(t, "the complaint", func() bool { return r.log.Said("may have no leader") == 1 })
 	f.wantAck(s.deliver(message{body: "1"}))
 	r.expect(t, "1")
 	r.stop(t) // although the call is still under way
@@ -360,7 +340,7 @@ func TestSigningIn(t *testing.T) {
 				}
 			})
 			r.stop(t)
-			if r.log.count("refuses the username or the password") != 1 || strings.Contains(r.log.String(), "hunter2") {
+			if r.log.Said("refuses the username or the password") != 1 || strings.Contains(r.log.String(), "hunter2") {
 				t.Errorf("the log is\n%s", r.log)
 			}
 		})

@@ -1,12 +1,9 @@
 package mqtt
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,32 +11,13 @@ import (
 	"sluice/pipeline"
 	"sluice/sources"
 	"sluice/sources/intake"
+	"sluice/sources/sourcetest"
 )
-
-// logBuffer is a log that tests read.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logBuffer) count(text string) int { return strings.Count(l.String(), text) }
 
 // reading is a source that runs, and what it emitted.
 type reading struct {
 	source *Source
-	log    *logBuffer
+	log    *sourcetest.Log
 	lines  chan line
 	next   atomic.Int64  // the offset behind the last line
 	gate   chan struct{} // nil, or closed to let Emit go on
@@ -83,7 +61,7 @@ func (r *reading) again(t *testing.T, c Config, dir string) *reading {
 
 func readFrom(t *testing.T, c Config, dir string, gate chan struct{}, from sources.Positions) *reading {
 	t.Helper()
-	r := &reading{log: &logBuffer{}, lines: make(chan line, 100_000), gate: gate, done: make(chan error, 1)}
+	r := &reading{log: &sourcetest.Log{}, lines: make(chan line, 100_000), gate: gate, done: make(chan error, 1)}
 	var err error
 	r.source, err = New("mqtt", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Dir: dir})
 	if err != nil {

@@ -87,7 +87,7 @@ func TestRetainedMessagesAreReadOnceAndOnlyIfWanted(t *testing.T) {
 			} else {
 				r = r.again(t, c, dir)
 			}
-			until(t, "the subscription", func() bool { return r.log.count("subscribed") == 1 })
+			until(t, "the subscription", func() bool { return r.log.Said("subscribed") == 1 })
 			b.publish(t, "logs/new", "new", false, 1)
 			r.expect(t, want...)
 			if r.none(t); t.Failed() {

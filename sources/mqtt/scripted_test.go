@@ -258,7 +258,7 @@ func TestALostSessionIsForgottenAndSaid(t *testing.T) {
 	p.publish("two", 2, 1, true) // DUP or not: this session's ids are other ones
 	p.acked(packets.Pubrec, 1)
 	r.expect(t, "one", "two")
-	if st := r.source.Stats(); st.Gaps != 1 || r.log.count("has not kept the session") != 1 {
+	if st := r.source.Stats(); st.Gaps != 1 || r.log.Said("has not kept the session") != 1 {
 		t.Errorf("%+v\n%s", st, r.log)
 	}
 }
@@ -274,8 +274,8 @@ func TestWhatABrokerRefusesIsSaidOnce(t *testing.T) {
 			p.gone()
 		}
 		b.subscribed(false)
-		until(t, "the subscription", func() bool { return r.log.count("reading goes on") == 1 })
-		if r.log.count("reading is interrupted") != 1 || r.log.count(says) != 1 {
+		until(t, "the subscription", func() bool { return r.log.Said("reading goes on") == 1 })
+		if r.log.Said("reading is interrupted") != 1 || r.log.Said(says) != 1 {
 			t.Errorf("code %d:\n%s", code, r.log)
 		}
 		if st := r.source.Stats(); st.Errors != 3 || st.Reconnects != 1 {
@@ -293,8 +293,8 @@ func TestARefusedSubscriptionIsNoSubscription(t *testing.T) {
 	p.gone()
 	p, _ = b.accept(true, packets.Accepted)
 	p.grant(0)
-	until(t, "the subscription", func() bool { return r.log.count("reading goes on") == 1 })
-	if r.log.count("refuses the subscription to logs/#") != 1 || r.log.count("grants less") != 1 {
+	until(t, "the subscription", func() bool { return r.log.Said("reading goes on") == 1 })
+	if r.log.Said("refuses the subscription to logs/#") != 1 || r.log.Said("grants less") != 1 {
 		t.Errorf("the log is\n%s", r.log)
 	}
 }
@@ -339,8 +339,8 @@ func TestABrokerThatNeverAnswersIsLeft(t *testing.T) {
 	p.want(packets.Subscribe) // and no SUBACK
 	p.gone()
 	b.subscribed(true)
-	until(t, "the subscription", func() bool { return r.log.count("reading goes on") == 1 })
-	if r.log.count("the broker does not answer") != 1 || r.source.Stats().Errors != 2 {
+	until(t, "the subscription", func() bool { return r.log.Said("reading goes on") == 1 })
+	if r.log.Said("the broker does not answer") != 1 || r.source.Stats().Errors != 2 {
 		t.Errorf("%+v\n%s", r.source.Stats(), r.log)
 	}
 }
@@ -354,8 +354,8 @@ func TestABrokerThatFallsSilentIsLeft(t *testing.T) {
 		t.Error(err)
 	}
 	b.accept(true, packets.Accepted)
-	until(t, "the next connection", func() bool { return r.log.count("reading goes on") == 1 })
-	if r.log.count("no sign for one and a half keep_alive") != 1 {
+	until(t, "the next connection", func() bool { return r.log.Said("reading goes on") == 1 })
+	if r.log.Said("no sign for one and a half keep_alive") != 1 {
 		t.Errorf("the log is\n%s", r.log)
 	}
 }

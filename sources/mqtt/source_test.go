@@ -151,7 +151,7 @@ func TestEveryWayToTheBroker(t *testing.T) {
 	t.Run("an authority that is not known", func(t *testing.T) {
 		b := startMochi(t, "", false, serverTLS(t, files), nil)
 		r := read(t, config("mqtts://"+b.address), t.TempDir(), nil)
-		until(t, "the refusal", func() bool { return r.log.count("certificate signed by unknown authority") == 1 })
+		until(t, "the refusal", func() bool { return r.log.Said("certificate signed by unknown authority") == 1 })
 	})
 }
 
@@ -168,8 +168,8 @@ func TestSigningInWithAFileThatChanges(t *testing.T) {
 	until(t, "the refusal", func() bool { return r.source.Stats().Errors > 2 })
 	write("right\r\n")
 	until(t, "the subscription", func() bool { return b.subscriptions("logs/x") == 1 })
-	until(t, "the log", func() bool { return r.log.count("reading goes on") == 1 })
-	if r.log.count("reading is interrupted") != 1 || r.log.count("level=WARN") != 1 {
+	until(t, "the log", func() bool { return r.log.Said("reading goes on") == 1 })
+	if r.log.Said("reading is interrupted") != 1 || r.log.Said("level=WARN") != 1 {
 		t.Errorf("the log is\n%s", r.log)
 	}
 }
@@ -193,7 +193,7 @@ func TestTheNextBrokerIsTriedAndAnOutageIsSaidOnce(t *testing.T) {
 		b = startMochi(t, b.address, false, nil, nil)
 	}
 	until(t, "the end of the outage", func() bool { return r.source.Stats().Reconnects == 4 })
-	if r.log.count("reading is interrupted") != 4 || r.log.count("reading goes on") != 4 || r.log.count("msg=subscribed") != 1 ||
+	if r.log.Said("reading is interrupted") != 4 || r.log.Said("reading goes on") != 4 || r.log.Said("msg=subscribed") != 1 ||
 		strings.Count(r.log.String(), "\n") != 9 {
 		t.Errorf("the log is\n%s", r.log)
 	}
@@ -235,11 +235,11 @@ func TestSharedSubscriptionsSplitTheMessages(t *testing.T) {
 func TestTwoClientsOfOneIDAreTold(t *testing.T) {
 	b := startMochi(t, "", false, nil, nil)
 	one := read(t, config("mqtt://"+b.address), t.TempDir(), nil)
-	until(t, "the subscription", func() bool { return one.log.count("subscribed") == 1 })
+	until(t, "the subscription", func() bool { return one.log.Said("subscribed") == 1 })
 	two := read(t, config("mqtt://"+b.address), t.TempDir(), nil)
-	until(t, "the hint", func() bool { return one.log.count("another client may use the client_id") > 0 })
+	until(t, "the hint", func() bool { return one.log.Said("another client may use the client_id") > 0 })
 	two.stop(t)
-	until(t, "peace", func() bool { return one.log.count("reading goes on") == one.log.count("is interrupted") })
+	until(t, "peace", func() bool { return one.log.Said("reading goes on") == one.log.Said("is interrupted") })
 }
 
 func TestLongMessagesAreCut(t *testing.T) {
@@ -259,8 +259,8 @@ func TestOverlapsAreSaid(t *testing.T) {
 	r := read(t, config("mqtt://"+b.address, func(c *Config) {
 		c.Subscriptions = []Subscription{{Filter: "a/#"}, {Filter: "b/#"}, {Filter: "a/{x}/c"}}
 	}), t.TempDir(), nil)
-	until(t, "the subscription", func() bool { return r.log.count("subscribed") == 1 })
-	if r.log.count("two subscriptions overlap") != 1 || r.log.count("filter=a/# other=a/+/c") != 1 {
+	until(t, "the subscription", func() bool { return r.log.Said("subscribed") == 1 })
+	if r.log.Said("two subscriptions overlap") != 1 || r.log.Said("filter=a/# other=a/+/c") != 1 {
 		t.Errorf("the log is\n%s", r.log)
 	}
 }

@@ -1,7 +1,6 @@
 package syslog
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/sources"
+	"sluice/sources/sourcetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	t      testing.TB
 	source *Source
-	log    *lockedBuffer
+	log    *sourcetest.Log
 	stop   context.CancelFunc
 	ended  chan error
 
@@ -37,28 +37,11 @@ type world struct {
 	count   int
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // listening runs a source that listens on the given addresses until the test ends.
 func listening(t testing.TB, change func(*Config), listen ...string) *world {
 	t.Helper()
 	w := &world{
-		t: t, log: &lockedBuffer{}, ended: make(chan error, 1),
+		t: t, log: &sourcetest.Log{}, ended: make(chan error, 1),
 		topics: make(map[string]bool), changed: make(chan struct{}), keep: true,
 	}
 	c := Default()
