@@ -202,6 +202,11 @@ func (p *Pipeline) addSource(node ast.Node, env Env) error {
 	if err != nil {
 		return err
 	}
+	if name := src.Name(); name == "." || name == ".." {
+		pos := node.GetToken().Position
+		return &component.ConfigError{Line: pos.Line, Column: pos.Column,
+			Message: fmt.Sprintf("a source cannot be called %q, since its folder beside the state has its name", name)}
+	}
 	p.sources = append(p.sources, src)
 	if kind, ok := sources.Describe(rest); ok && kind.Delivery != "" {
 		p.promises = append(p.promises, promise{src.Name(), kind.Type, kind.Delivery})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -104,7 +105,7 @@ func New(name string, c Config, f Format, env sources.Env) (*Source, error) {
 		s.fromKey = regexp.MustCompile(c.LabelsFromKey) // Validate has compiled it
 	}
 	if s.dir == "" && env.Dir != "" {
-		s.dir = filepath.Join(env.Dir, name)
+		s.dir = filepath.Join(env.Dir, url.PathEscape(name))
 	}
 	s.connect, s.openLog = s.connectAWS, s.openJournal
 	s.chunks.New = func() any { c := make([]byte, chunkSize); return &c }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -397,5 +398,18 @@ func TestFindingWaitsForReading(t *testing.T) {
 			expect(t, "read", len(r.lines), 1000)
 			r.stop()
 		})
+	}
+}
+
+func TestTheManifestOfAnyNameIsBesideTheState(t *testing.T) {
+	c := Default()
+	c.Bucket, c.Region = "b", "eu-west-1"
+	dir := t.TempDir()
+	s, err := New("../logs", c, Format{}, sources.Env{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := filepath.Dir(s.dir); got != dir {
+		t.Errorf("the manifest is in %s, and the folder of sources is %s", got, dir)
 	}
 }
