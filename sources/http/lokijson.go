@@ -136,6 +136,9 @@ func (p *push) jsonMetadata(value []byte) (out []pipeline.Header, err error) {
 			return p.bad("metadata is no string, or there is more than %d of it", maxMetadata)
 		}
 		out = append(out, pipeline.Header{Key: string(name), Value: text})
+		if alias := len(text)+2 == len(value); !alias {
+			return p.Batch.Reserve(len(text))
+		}
 		return nil
 	})
 	if err == nil && !ok {

@@ -173,6 +173,21 @@ func TestEventsBecomeLines(t *testing.T) {
 	}
 }
 
+// TestAListOfTheAPIServers posts what the webhook backend of k8s.io/apiserver v0.31.3 has posted.
+func TestAListOfTheAPIServers(t *testing.T) {
+	body, err := os.ReadFile("testdata/eventlist.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := listening(t, nil)
+	if status, said := w.post(string(body)); status != 200 || said != "{\"records\":5}\n" {
+		t.Fatalf("answered %d %s", status, said)
+	}
+	if lines := w.got(5); !strings.Contains(lines[4], `"auditID":"id-4"`) || !json.Valid([]byte(lines[4])) {
+		t.Errorf("got %q", lines)
+	}
+}
+
 func TestBodiesThatAreNoEvents(t *testing.T) {
 	w := listening(t, nil)
 	for _, c := range []struct{ name, body, want string }{

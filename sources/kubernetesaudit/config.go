@@ -80,7 +80,8 @@ func init() {
 			"label `type: k8s-audit`, which the hub's collection crowdsecurity/k8s-audit reads. A list is answered with 200 once its events are safe: with `intake: journal`, when they are synced to disk; " +
 			"with `intake: direct`, when a checkpoint holds them, which slows a webhook in blocking mode down. Lists that the API server posts again, because it got no answer, are known by their bodies.\n\n" +
 			"The API server keeps events in memory while nothing answers, and drops them when its buffer is full (`--audit-webhook-batch-buffer-size`): what was posted is safe, what could not be is not.\n\n" +
-			"The token, user or client certificate of the webhook's kubeconfig signs in (`auth`, `tls.client_ca_file`).",
+			"The token, user or client certificate of the webhook's kubeconfig signs in (`auth`, `tls.client_ca_file`). The API server sends them over TLS alone, " +
+			"and posts a list again whatever else than 2xx the answer is, so look at the drops when events are missing.",
 		Example: "listen: [\":9443\"]\npath: /audit\ntls: {cert_file: /etc/sluice/tls.crt, key_file: /etc/sluice/tls.key, client_ca_file: /etc/sluice/apiserver-ca.crt}\nintake: direct\n",
 		Default: Default,
 		New: func(name string, c Config, env sources.Env) (sources.Source, error) {

@@ -109,7 +109,7 @@ func postSoon(ctx context.Context, url, body string) error {
 		resp, err := client.Do(req)
 		if err == nil {
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			if resp.StatusCode/100 == 2 {
 				return nil
 			}
 			err = fmt.Errorf("answered with %s", resp.Status)

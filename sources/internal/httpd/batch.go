@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -184,9 +183,4 @@ func (b *Batch) merge(over map[string]string) error {
 		}
 	}
 	return nil
-}
-
-// String describes the batch for messages of tests.
-func (b *Batch) String() string {
-	return fmt.Sprintf("%d records in %d groups, %d bytes held", b.count, len(b.groups), b.held)
 }

@@ -88,6 +88,41 @@ func TestAStopDoesNotWaitForBodies(t *testing.T) {
 	}
 }
 
+// TestNoTimeoutOfTheBodyEndsTheWaiting has answers come later than bodies may take.
+func TestNoTimeoutOfTheBodyEndsTheWaiting(t *testing.T) {
+	w := listening(t, func(s *setup) {
+		s.Intake.Ack, s.HeaderTimeout, s.BodyTimeout = intake.AckCheckpoint, 100*time.Millisecond, 200*time.Millisecond
+	})
+	w.source.writeTime = 100 * time.Millisecond
+	for i := range 2 { // the second over the same connection, after the first answer's own time
+		answered := make(chan answer, 1)
+		go func() {
+			a, err := w.try("POST", "/lines", strings.NewReader("a\n"), "Expect", "100-continue")
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- a
+		}()
+		w.got(i + 1)
+		select {
+		case a := <-answered:
+			t.Fatalf("answered %+v before any checkpoint", a)
+		case <-time.After(400 * time.Millisecond):
+		}
+		w.commit()
+		if a := <-answered; a.status != 200 {
+			t.Errorf("answered %+v", a)
+		}
+		<-time.After(150 * time.Millisecond)
+		if a := w.send("GET", "/health", nil); a.status != 200 {
+			t.Errorf("health is answered with %+v", a)
+		}
+	}
+	if n := w.source.Stats().Connections; n != 1 {
+		t.Errorf("%d connections were used", n)
+	}
+}
+
 func TestAFullPipelineTellsClientsToComeLater(t *testing.T) {
 	for _, mode := range []string{"direct", "journal"} {
 		t.Run(mode, func(t *testing.T) {

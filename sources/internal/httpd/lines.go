@@ -17,7 +17,7 @@ func (r *Request) NDJSON() error {
 	})
 }
 
-// Body makes one record of the whole body, but for its last line end. An empty one is none.
+// One makes one record of the whole body, but for its last line end. An empty one is none.
 func (r *Request) One() error {
 	text, err := r.Whole()
 	if err != nil {

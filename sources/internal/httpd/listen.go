@@ -167,8 +167,8 @@ func (s *Source) closed(c net.Conn, state http.ConnState) {
 	}
 	if t, ok := c.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete {
 		s.counters.drop(dropHandshake)
-		if s.refusing.CompareAndSwap(false, true) {
-			s.log.Warn("a client cannot set up TLS; others that cannot are only counted, until one can", "peer", c.RemoteAddr().String())
+		if s.sayAgain(dropHandshake) {
+			s.log.Warn("a client cannot set up TLS; others that cannot are only counted for a while", "peer", c.RemoteAddr().String())
 		}
 		return
 	}

@@ -39,9 +39,6 @@ type Request struct {
 	ends       []func()
 }
 
-// writeTime is how long a client may take for an answer.
-const writeTime = 10 * time.Second
-
 func (s *Source) mux() http.Handler {
 	mux := http.NewServeMux()
 	for _, e := range s.endpoints {
@@ -63,6 +60,7 @@ func (s *Source) mux() http.Handler {
 }
 
 func (s *Source) serveHealth(w http.ResponseWriter, r *http.Request) {
+	s.deadline(w)
 	if s.stopping() || s.in.Full() {
 		w.Header().Set("Retry-After", s.retryAfter())
 		http.Error(w, "busy", http.StatusServiceUnavailable)
@@ -92,7 +90,6 @@ func (s *Source) serve(w http.ResponseWriter, hr *http.Request, e *endpoint) {
 		s.refuse(w, hr, refusal(err))
 		return
 	}
-	s.refusing.Store(false)
 	if s.full.Load() && s.clock.Now().UnixNano()-s.later.Load() > int64(s.calm) && s.full.CompareAndSwap(true, false) {
 		s.log.Info("requests are taken again")
 	}
@@ -110,7 +107,7 @@ func (s *Source) serve(w http.ResponseWriter, hr *http.Request, e *endpoint) {
 }
 
 func (s *Source) deadline(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime)) // by the wall clock, as the network's are
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.writeTime)) // by the wall clock, as the network's are
 }
 
 // refuse answers a request that is not taken, counts it, and tells of it now and then.
@@ -153,13 +150,18 @@ func (s *Source) tell(hr *http.Request, r *Refusal) {
 		}
 		return
 	}
-	now := s.clock.Now().UnixNano()
-	last := s.said[r.why].Load()
-	if last != 0 && now-last < int64(tellAgain) || !s.said[r.why].CompareAndSwap(last, now) {
+	if !s.sayAgain(r.why) {
 		return
 	}
 	s.log.Warn("a request is refused; others for this reason are only counted for a while", "status", r.Status, "path", hr.URL.Path,
 		"peer", hr.RemoteAddr, "reason", r.Text)
+}
+
+// sayAgain tells whether the log may have a word on a reason.
+func (s *Source) sayAgain(why reason) bool {
+	now := s.clock.Now().UnixNano()
+	last := s.said[why].Load()
+	return (last == 0 || now-last >= int64(tellAgain)) && s.said[why].CompareAndSwap(last, now)
 }
 
 // take makes records of a request and puts them. It returns how many there

@@ -56,14 +56,14 @@ type Source struct {
 		gzip sync.Pool
 		zstd [27]sync.Pool // by the binary logarithm of the window
 	}
-	repeats  *repeats
-	said     [reasons]atomic.Int64 // when a refusal was last told of, as a Unix time in nanoseconds
-	refusing atomic.Bool           // the last TLS handshake failed
-	full     atomic.Bool           // requests are told to come later
-	later    atomic.Int64          // when one was last told so, as a Unix time in nanoseconds
-	calm     time.Duration         // how long no request must have been told so for the log to say that it is over
-	keys     *keyring
-	server   *http.Server
+	repeats   *repeats
+	said      [reasons]atomic.Int64 // when a refusal was last told of, as a Unix time in nanoseconds
+	full      atomic.Bool           // requests are told to come later
+	later     atomic.Int64          // when one was last told so, as a Unix time in nanoseconds
+	calm      time.Duration         // how long no request must have been told so for the log to say that it is over
+	writeTime time.Duration         // how long a client may take for an answer
+	keys      *keyring
+	server    *http.Server
 
 	mu        sync.Mutex
 	ctx       context.Context // of the run; nil before it
@@ -78,7 +78,12 @@ type endpoint struct {
 	turn chan struct{} // of one: whose records go into the pipeline
 }
 
-const calm = 10 * time.Second
+// How long the log waits before it says that clients need not come later any
+// more, and how long a client may take for an answer.
+const (
+	calm      = 10 * time.Second
+	writeTime = 10 * time.Second
+)
 
 // New makes the source of a kind. module is the records' evt.Line.Module.
 // Nothing is opened before Run. The error is that of a configuration at fault.
@@ -98,7 +103,7 @@ func New(name, module string, c Config, ic intake.Config, endpoints []Endpoint, 
 		name: name, config: c, durable: ic.Intake == intake.Journal, log: env.Log.With("source", name), clock: env.Clock, in: in,
 		limits:  &limits{total: c.MaxConnections, each: c.MaxConnectionsPerPeer, peers: make(map[netip.Prefix]int)},
 		budget:  budget{limit: int64(c.MaxBuffered)},
-		repeats: newRepeats(c.Repeats.Remember), calm: calm,
+		repeats: newRepeats(c.Repeats.Remember), calm: calm, writeTime: writeTime,
 	}
 	s.health = sources.NewHealth(s.log)
 	if s.prefixes, err = networks(c.Allow); err != nil {
