@@ -19,6 +19,7 @@ import (
 	_ "sluice/sinks/kafka"
 	_ "sluice/sinks/lapi"
 	_ "sluice/sinks/localapi"
+	_ "sluice/sinks/mqtt"
 	_ "sluice/sinks/nats"
 	_ "sluice/sinks/syslog"
 	_ "sluice/sinks/webhook"
