@@ -1,4 +1,3 @@
-// Package duration reads the durations of decisions and rules, which may hold days.
 package duration
 
 import (

@@ -1,0 +1,2 @@
+// Package duration reads the durations of decisions and rules, which may hold days.
+package duration

@@ -1,0 +1,2 @@
+// Package tlstest makes certificates for tests: an authority, and what it signs.
+package tlstest
