@@ -28,8 +28,8 @@ type Path struct {
 	// follow, so `/{rest...}` is every path.
 	Path string `yaml:"path"`
 	// Format is what a body holds. `lines`: a record on each line. `ndjson`: a JSON value on each line. `json`: an array, each element of which is a record, or values
-	// one after the other. `body`: one record. `loki`: what Loki's push API takes, as JSON or as protobuf. `auto` goes by the
-	// request's Content-Type: `text/plain` or none is lines, `application/x-ndjson` is ndjson, `application/json` is json.
+	// one after the other. `msgpack`: Fluent Bit's events or maps in MessagePack, each a record in JSON. `body`: one record. `loki`: what Loki's push API takes, as JSON or as protobuf. `auto` goes by the
+	// request's Content-Type: `text/plain` or none is lines, `application/x-ndjson` is ndjson, `application/json` is json, `application/msgpack` is msgpack.
 	Format string `yaml:"format"`
 	// Clients are the names of users, tokens, keys or certificates that may send here; everybody who is let in may when it is empty. Others are
 	// answered with 403.
@@ -43,12 +43,13 @@ type Path struct {
 
 // The formats.
 const (
-	formatAuto   = "auto"
-	formatLines  = "lines"
-	formatNDJSON = "ndjson"
-	formatJSON   = "json"
-	formatBody   = "body"
-	formatLoki   = "loki"
+	formatAuto    = "auto"
+	formatLines   = "lines"
+	formatNDJSON  = "ndjson"
+	formatJSON    = "json"
+	formatMsgpack = "msgpack"
+	formatBody    = "body"
+	formatLoki    = "loki"
 )
 
 // Default returns a configuration that lacks only Listen.
@@ -67,7 +68,7 @@ func (c *Config) Validate() error {
 	if len(c.Paths) == 0 {
 		return component.Invalid("paths", "name at least one, such as {path: /ingest}")
 	}
-	formats := []string{formatAuto, formatLines, formatNDJSON, formatJSON, formatBody, formatLoki}
+	formats := []string{formatAuto, formatLines, formatNDJSON, formatJSON, formatMsgpack, formatBody, formatLoki}
 	var endpoints []httpd.Endpoint
 	for i := range c.Paths {
 		p := &c.Paths[i]
@@ -116,7 +117,7 @@ func (p *Path) validate() error {
 func init() {
 	sources.Register(sources.Kind[Config]{
 		Type:     "http",
-		Summary:  "Records sent over HTTP: lines, NDJSON, JSON arrays, and Loki's push API.",
+		Summary:  "Records sent over HTTP: lines, NDJSON, JSON arrays, MessagePack, and Loki's push API.",
 		Delivery: "at least once (from its journal, with a key for each request: exactly once)",
 		Description: "Listens for POST requests, with or without TLS, of HTTP/1.1 and HTTP/2. A request is answered with 2xx once its records are safe: with " +
 			"`intake: journal`, when they are synced to disk; with `intake: direct` and `ack: checkpoint`, when a checkpoint holds them. While the pipeline is full, requests " +
@@ -124,11 +125,11 @@ func init() {
 			"A client that gets no answer sends its request again, and then its records may count twice. A key that the request brings in the header `Idempotency-Key` " +
 			"prevents that (`repeats`): the keys are kept in the journal with the records, so it holds through a crash. Loki's push API drops what is pushed twice, so " +
 			"requests to a path of `format: loki` are known by their bodies.\n\n" +
-			"Bodies may be compressed with gzip, zstd, deflate or snappy. Vector's sinks `http` and `loki`, Fluent Bit's outputs `http` (with `format json`, `json_lines` or `json_stream`; its default, " +
-			"MessagePack, is answered with 415) and `loki`, Logstash's output `http`, Promtail and Grafana's agents can send as they are. `decode: {preset: vector}` and its kin " +
+			"Bodies may be compressed with gzip, zstd, deflate or snappy. Vector's sinks `http` and `loki`, Fluent Bit's outputs `http`, in any of its formats, " +
+			"and `loki`, Logstash's output `http`, Promtail and Grafana's agents can send as they are. `decode: {preset: vector}` and its kin " +
 			"find the line in their JSON. Paths whose records need another `decode` go to a source of their own.\n\n" +
 			"Labels of Loki's streams are labels of the lines, and structured metadata are headers of the record: `decode: {labels_from: {pod: header:pod}}` makes one a label. " +
-			"The time of a Loki entry is the record's time.",
+			"The time of a Loki entry, and of an event of Fluent Bit's in MessagePack, is the record's time.",
 		Example: "listen: [\"127.0.0.1:8080\"]\nauth: {tokens: [{name: web, key_file: /etc/sluice/http.tokens}]}\nintake: direct\npaths:\n" +
 			"  - {path: \"/logs/{app}\", labels_from: {type: \"path:app\"}}\n  - {path: /loki/api/v1/push, format: loki}\n",
 		Default: Default,

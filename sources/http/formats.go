@@ -54,6 +54,8 @@ func (p *Path) reader() func(*httpd.Request) error {
 		return (*httpd.Request).NDJSON
 	case formatJSON:
 		return (*httpd.Request).JSON
+	case formatMsgpack:
+		return readMsgpack
 	case formatBody:
 		return (*httpd.Request).One
 	case formatLoki:
@@ -72,13 +74,17 @@ func readAuto(r *httpd.Request) error {
 		return r.JSON()
 	case t == "", strings.HasPrefix(t, "text/"), t == "application/octet-stream":
 		return r.Lines()
-	case t == "application/msgpack", t == "application/x-msgpack":
-		return httpd.Unsupported("MessagePack is not taken; have Fluent Bit send `Format json_lines`")
+	case isMsgpack(t):
+		return readMsgpack(r)
 	case t == typeProtobuf:
 		return httpd.Unsupported("protobuf is taken at paths of format loki")
 	default:
-		return httpd.Unsupported("the content type %.100q is none of text/plain, application/x-ndjson, application/json; send one of these, or set the format of the path", t)
+		return httpd.Unsupported("the content type %.100q is none of text/plain, application/x-ndjson, application/json, application/msgpack; send one of these, or set the format of the path", t)
 	}
+}
+
+func isMsgpack(kind string) bool {
+	return kind == "application/msgpack" || kind == "application/x-msgpack" || kind == "application/vnd.msgpack"
 }
 
 // maxLabel is how long a label's value from outside may be.

@@ -216,6 +216,9 @@ func (s *Source) Decode(w http.ResponseWriter, hr *http.Request, number int, do 
 	return nil
 }
 
+// MaxBody is how large the body may be.
+func (r *Request) MaxBody() int { return int(r.source.config.MaxBody) }
+
 // Held is how many bytes of the budget are in use.
 func (s *Source) Held() int64 { return s.budget.held.Load() }
 
