@@ -69,7 +69,6 @@ func ways() []way {
 type load struct {
 	way
 	url  string
-	rng  *rand.Rand
 	next atomic.Int64 // line
 
 	mu              sync.Mutex
