@@ -19,5 +19,5 @@
 // What bodies need is counted against one budget (memory.go), from the first byte of a
 // body until the pipeline gives the records back: buffers, the records' own size,
 // labels, and what decompressing takes. A request that finds none left is told to come later. A
-// connection holds two buffers of 4 KiB beside that, and their number is bounded.
+// connection holds some 20 KiB beside that, and one of HTTP/2 up to 128 KiB of what nobody has read yet; the number of connections is bounded.
 package httpd

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // maxDepth is how deep the JSON of a body may nest.
@@ -284,9 +288,66 @@ func Text(value []byte) (text []byte, ok bool) {
 	if bytes.IndexByte(inside, '\\') < 0 {
 		return inside[:len(inside):len(inside)], true
 	}
-	var s string
-	if err := json.Unmarshal(value, &s); err != nil {
-		return nil, false
+	return unescape(inside)
+}
+
+// unescape returns what the inside of a string with escapes says; it must
+// equal what the standard library makes of it, as FuzzText finds. False when an escape is none.
+func unescape(s []byte) (text []byte, ok bool) {
+	out := make([]byte, 0, len(s))
+	for len(s) > 0 {
+		i := bytes.IndexByte(s, '\\')
+		if i < 0 {
+			i = len(s)
+		}
+		out, s = append(out, s[:i]...), s[i:]
+		switch {
+		case len(s) == 0:
+		case len(s) == 1:
+			return nil, false
+		case s[1] == 'u':
+			r, n := unescapeRune(s)
+			if n == 0 {
+				return nil, false
+			}
+			out, s = utf8.AppendRune(out, r), s[n:]
+		default:
+			j := strings.IndexByte(`"\/bfnrt`, s[1])
+			if j < 0 {
+				return nil, false
+			}
+			out, s = append(out, "\"\\/\b\f\n\r\t"[j]), s[2:]
+		}
 	}
-	return []byte(s), true
+	return out, true
+}
+
+// unescapeRune reads \uXXXX, or two of them that are one character, off the
+// front. n is how long it is, 0 when it is none. Half of a pair alone is U+FFFD.
+func unescapeRune(s []byte) (r rune, n int) {
+	first := hexRune(s)
+	if first < 0 {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(first) {
+		return first, 6
+	}
+	if second := hexRune(s[6:]); second >= 0 {
+		if both := utf16.DecodeRune(first, second); both != utf8.RuneError {
+			return both, 12
+		}
+	}
+	return utf8.RuneError, 6
+}
+
+// hexRune reads \uXXXX; -1 when it is none.
+func hexRune(s []byte) rune {
+	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(s[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }

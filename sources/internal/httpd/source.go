@@ -205,7 +205,7 @@ func (s *Source) prepare() (encrypted bool, err error) {
 	server := &http.Server{
 		Handler: s.mux(), ReadHeaderTimeout: s.config.HeaderTimeout, ReadTimeout: s.config.BodyTimeout, IdleTimeout: s.config.IdleTimeout,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ConnState: s.closed, ConnContext: withConn,
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 32, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 64 << 10},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 32, MaxReceiveBufferPerConnection: 128 << 10, MaxReceiveBufferPerStream: 64 << 10},
 	}
 	if s.config.TLS.on() {
 		certs, err := newCertificates(&s.config.TLS, unreadable("certificates"))
