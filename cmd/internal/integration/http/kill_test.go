@@ -55,12 +55,23 @@ func push(first, n int) string {
 	return `{"streams":[` + strings.Join(streams, ",") + "]}"
 }
 
+// auditList is what an API server posts.
+func auditList(first, n int) string {
+	events := make([]string, n)
+	for i := range events {
+		events[i] = fmt.Sprintf(`{"level":"Metadata","auditID":"%d","stage":"ResponseComplete","verb":"get","user":{"username":"kim"},"userAgent":%q}`, first+i, rig.Line(first+i))
+	}
+	return `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[` + strings.Join(events, ",") + "]}\n"
+}
+
 func ways() []way {
 	text := map[string]string{"Content-Type": "text/plain"}
 	return []way{
 		{"journal, with keys", map[string]any{"intake": "journal"}, "/ingest", text, true, lines, true},
 		{"journal, without keys", map[string]any{"intake": "journal"}, "/ingest", text, false, lines, false},
 		{"journal, pushes of Loki's", map[string]any{"intake": "journal"}, "/loki/api/v1/push", map[string]string{"Content-Type": "application/json"}, false, push, true},
+		{"journal, audit events", map[string]any{"type": "kubernetes_audit", "intake": "journal"}, "/audit", map[string]string{"Content-Type": "application/json"},
+			false, auditList, true},
 		{"direct, at the checkpoint", map[string]any{"intake": "direct", "ack": "checkpoint"}, "/ingest", text, true, lines, false},
 	}
 }
