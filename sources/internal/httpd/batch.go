@@ -24,6 +24,7 @@ type Batch struct {
 	now        time.Time
 	maxRecords int
 	budget     *budget
+	peer       *peer // whose request it is; nil in tests without a server
 	pool       *chunks
 
 	groups []*Group
@@ -52,7 +53,7 @@ func (b *Batch) Now() time.Time { return b.now }
 
 // Reserve counts memory that a request takes until its records are released.
 func (b *Batch) Reserve(n int) error {
-	if !b.budget.hold(int64(n)) {
+	if !b.budget.hold(int64(n), b.peer) {
 		return later("the memory for requests is in use; send the request again")
 	}
 	b.held += int64(n)
@@ -61,7 +62,7 @@ func (b *Batch) Reserve(n int) error {
 
 // unreserve gives memory back early.
 func (b *Batch) unreserve(n int) {
-	b.budget.give(int64(n))
+	b.budget.give(int64(n), b.peer)
 	b.held -= int64(n)
 }
 
@@ -164,7 +165,7 @@ func (b *Batch) release() {
 		b.pool.put(c)
 	}
 	b.chunks, b.groups = nil, nil
-	b.budget.give(b.held)
+	b.budget.give(b.held, b.peer)
 	b.held = 0
 }
 

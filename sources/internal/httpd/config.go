@@ -34,6 +34,8 @@ type Config struct {
 	// MaxBuffered is the memory for all bodies together, from their first byte until their records are in the journal, or through the
 	// pipeline. Requests that find none left are answered with 429.
 	MaxBuffered component.Bytes `yaml:"max_buffered"`
+	// MaxBufferedPerPeer is how much of it one IPv4 address or one IPv6 network of 64 bits may hold. 0 is no bound. Raise it where all requests come through a proxy.
+	MaxBufferedPerPeer component.Bytes `yaml:"max_buffered_per_peer"`
 	// Wait is how long a request may wait, for room in the pipeline or the journal, and then for its acknowledgement. After that it is
 	// answered with 429 where nothing of it was taken, and with 503 where nobody knows yet.
 	Wait time.Duration `yaml:"wait"`
@@ -73,7 +75,7 @@ type RepeatsConfig struct {
 // Default returns a configuration that lacks only Listen.
 func Default() Config {
 	return Config{
-		HealthPaths: []string{"/health", "/ready"}, MaxBody: 16 << 20, MaxCompressed: 16 << 20, MaxRecords: 100_000, MaxBuffered: 128 << 20,
+		HealthPaths: []string{"/health", "/ready"}, MaxBody: 16 << 20, MaxCompressed: 16 << 20, MaxRecords: 100_000, MaxBuffered: 128 << 20, MaxBufferedPerPeer: 64 << 20,
 		Wait: 30 * time.Second, RetryAfter: 2 * time.Second, Repeats: RepeatsConfig{Headers: []string{"Idempotency-Key"}, Remember: 10_000},
 		MaxConnections: 1024, MaxConnectionsPerPeer: 256,
 		HeaderTimeout: 10 * time.Second, BodyTimeout: time.Minute, IdleTimeout: 5 * time.Minute,
@@ -139,6 +141,8 @@ func (c *Config) validateBodies() error {
 		return component.Invalid("max_records", "%d is not between 1 and %d", c.MaxRecords, maxRecords)
 	case c.MaxBuffered < 4*max(c.MaxBody, c.MaxCompressed) && c.MaxBuffered < 64<<20 || c.MaxBuffered < 2*max(c.MaxBody, c.MaxCompressed):
 		return component.Invalid("max_buffered", "%v has no room for a few bodies of %v (max_body)", c.MaxBuffered, max(c.MaxBody, c.MaxCompressed))
+	case c.MaxBufferedPerPeer > 0 && c.MaxBufferedPerPeer < 2*max(c.MaxBody, c.MaxCompressed):
+		return component.Invalid("max_buffered_per_peer", "%v has no room for a body of %v (max_body), which may take twice as much while it is read", c.MaxBufferedPerPeer, max(c.MaxBody, c.MaxCompressed))
 	case c.Wait <= 0:
 		return component.Invalid("wait", "it must be more than 0s")
 	case c.RetryAfter < time.Second:

@@ -105,7 +105,7 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestBodiesThatGrowWithoutEndTakeBoundedMemory(t *testing.T) {
-	w := listening(t, func(s *setup) { s.MaxBuffered = 64 << 20 })
+	w := listening(t, func(s *setup) { s.MaxBuffered, s.MaxBufferedPerPeer = 64<<20, 0 })
 	zeros := strings.Repeat("\x00", 1<<20)
 	for _, c := range []struct {
 		name, path, encoding string
@@ -154,7 +154,9 @@ func TestBodiesThatGrowWithoutEndTakeBoundedMemory(t *testing.T) {
 }
 
 func TestManyBodiesShareOneBudget(t *testing.T) {
-	w := listening(t, func(s *setup) { s.MaxBuffered, s.MaxBody, s.MaxCompressed = 8<<20, 2<<20, 2<<20 })
+	w := listening(t, func(s *setup) {
+		s.MaxBuffered, s.MaxBufferedPerPeer, s.MaxBody, s.MaxCompressed = 8<<20, 0, 2<<20, 2<<20
+	})
 	// Each has sent a part of its body and stops there.
 	var conns []net.Conn
 	grown := memoryWhile(func() {
@@ -179,6 +181,32 @@ func TestManyBodiesShareOneBudget(t *testing.T) {
 	w.serves()
 	if n := strings.Count(w.log.String(), "requests are told to come later"); n != 1 {
 		t.Errorf("it is told %d times", n)
+	}
+}
+
+func TestOnePeerDoesNotHoldAllMemory(t *testing.T) {
+	w := listening(t, func(s *setup) {
+		s.MaxBuffered, s.MaxBufferedPerPeer, s.MaxBody, s.MaxCompressed = 8<<20, 2<<20, 1<<20, 1<<20
+		s.Listen = []string{"0.0.0.0:0"}
+	})
+	port := w.source.Addresses()[0].(*net.TCPAddr).Port
+	for range 30 {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}
+		c, err := d.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			t.Skipf("addresses 127.0.1.* need Linux: %v", err)
+		}
+		defer c.Close()
+		_, _ = fmt.Fprintf(c, "POST /lines HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n%s", strings.Repeat("x", 500_000)) // it may be told to come later
+	}
+	w.until("most are told to come later", func() bool { return w.source.Stats().Drops[dropLater.String()] >= 20 })
+	if held := w.source.budget.held.Load(); held > 2<<20 {
+		t.Errorf("%d bytes are held", held)
+	}
+	c := w.dial() // from another address
+	fmt.Fprintf(c, "POST /lines HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 900000\r\n\r\n%s", strings.Repeat("y", 900_000))
+	if said := closed(t, c); !strings.HasPrefix(said, "HTTP/1.1 200 ") {
+		t.Errorf("another peer is answered with %q", said)
 	}
 }
 
@@ -314,6 +342,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 		c.Close()
 	}
 	w.until("they are gone", func() bool { return w.source.Stats().Connections == 0 })
+	w.source.limits.mu.Lock()
+	defer w.source.limits.mu.Unlock()
+	if n := len(w.source.limits.peers); n > 0 {
+		t.Errorf("%d peers are remembered", n)
+	}
 }
 
 func TestPeersThatMayNotSend(t *testing.T) {

@@ -21,7 +21,15 @@ type limits struct {
 
 	mu    sync.Mutex
 	open  int
-	peers map[netip.Prefix]int
+	peers map[netip.Prefix]*peer
+}
+
+// peer is what one of them has open and holds.
+type peer struct {
+	limits      *limits
+	prefix      netip.Prefix
+	connections int          // under the limits' lock
+	held        atomic.Int64 // of the budget
 }
 
 // peerOf is what counts as one peer: an IPv4 address, or the /64 of an IPv6
@@ -39,27 +47,48 @@ func peerOf(a netip.Addr) netip.Prefix {
 }
 
 // enter counts a connection in; ok is false, with the reason, where there are enough.
-func (l *limits) enter(p netip.Prefix) (why reason, ok bool) {
+func (l *limits) enter(prefix netip.Prefix) (p *peer, why reason, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	p = l.peers[prefix]
 	switch {
 	case l.total > 0 && l.open >= l.total:
-		return dropTooMany, false
-	case l.each > 0 && l.peers[p] >= l.each:
-		return dropTooManyOne, false
+		return nil, dropTooMany, false
+	case l.each > 0 && p != nil && p.connections >= l.each:
+		return nil, dropTooManyOne, false
+	case p == nil:
+		p = &peer{limits: l, prefix: prefix}
+		l.peers[prefix] = p
 	}
 	l.open++
-	l.peers[p]++
-	return 0, true
+	p.connections++
+	return p, 0, true
 }
 
-func (l *limits) leave(p netip.Prefix) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open--
-	if l.peers[p]--; l.peers[p] == 0 {
-		delete(l.peers, p)
+// leave counts a connection out.
+func (p *peer) leave() {
+	p.limits.mu.Lock()
+	defer p.limits.mu.Unlock()
+	p.limits.open--
+	p.connections--
+	p.forget()
+}
+
+// forget forgets who has nothing any more; it is called with the limits' lock held.
+func (p *peer) forget() {
+	if p.connections == 0 && p.held.Load() == 0 && p.limits.peers[p.prefix] == p {
+		delete(p.limits.peers, p.prefix)
 	}
+}
+
+// give gives back what the peer held of the budget.
+func (p *peer) give(n int64) {
+	if p.held.Add(-n) > 0 {
+		return
+	}
+	p.limits.mu.Lock()
+	defer p.limits.mu.Unlock()
+	p.forget()
 }
 
 func (l *limits) connections() int64 {
@@ -105,17 +134,17 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // admit refuses peers that may not send, and connections that are too many.
 func (l *listener) admit(c net.Conn) net.Conn {
-	peer := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
-	from := peerOf(peer)
-	why, ok := dropPeer, allowed(l.allow, peer)
-	if ok {
-		why, ok = l.limits.enter(from)
-	}
-	if ok {
-		return &conn{Conn: c, leave: sync.OnceFunc(func() { l.limits.leave(from) })}
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
+	why := dropPeer
+	if allowed(l.allow, from) {
+		var p *peer
+		var ok bool
+		if p, why, ok = l.limits.enter(peerOf(from)); ok {
+			return &conn{Conn: c, peer: p, leave: sync.OnceFunc(p.leave)}
+		}
 	}
 	l.counters.drop(why)
-	l.log.Debug("a connection is refused", "listen", l.name, "peer", peer, "reason", why)
+	l.log.Debug("a connection is refused", "listen", l.name, "peer", from, "reason", why)
 	c.Close()
 	return nil
 }
@@ -136,6 +165,7 @@ func allowed(prefixes []netip.Prefix, a netip.Addr) bool {
 // conn is a connection that is counted.
 type conn struct {
 	net.Conn
+	peer         *peer
 	leave        func()
 	spoke, asked atomic.Bool // bytes came over it; a request did
 }

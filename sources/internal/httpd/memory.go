@@ -7,20 +7,30 @@ import (
 
 // budget is the memory that all requests share.
 type budget struct {
-	limit int64
-	held  atomic.Int64
+	limit, each int64 // of all, and of one peer, 0 for no bound
+	held        atomic.Int64
 }
 
-// hold counts bytes; false when there are not that many left, and then they are not counted.
-func (b *budget) hold(n int64) bool {
+// hold counts bytes; false when there are not that many left, for all or for
+// the peer, and then they are not counted. There may be no peer.
+func (b *budget) hold(n int64, p *peer) bool {
+	if p != nil && p.held.Add(n) > b.each && b.each > 0 {
+		p.give(n)
+		return false
+	}
 	if b.held.Add(n) > b.limit {
-		b.held.Add(-n)
+		b.give(n, p)
 		return false
 	}
 	return true
 }
 
-func (b *budget) give(n int64) { b.held.Add(-n) }
+func (b *budget) give(n int64, p *peer) {
+	b.held.Add(-n)
+	if p != nil {
+		p.give(n)
+	}
+}
 
 // Sizes of the chunks that are kept for the next request.
 const (

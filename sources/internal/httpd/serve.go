@@ -195,6 +195,9 @@ func (s *Source) request(hr *http.Request, e *endpoint, client string) *Request 
 	if kind, _, err := mime.ParseMediaType(hr.Header.Get("Content-Type")); err == nil {
 		r.ContentType = kind
 	}
+	if c, ok := hr.Context().Value(connKey{}).(*conn); ok && c != nil {
+		r.Batch.peer = c.peer
+	}
 	r.block = e.Block != "" && r.ContentType == e.Block
 	return r
 }

@@ -101,8 +101,8 @@ func New(name, module string, c Config, ic intake.Config, endpoints []Endpoint, 
 	}
 	s := &Source{
 		name: name, config: c, durable: ic.Intake == intake.Journal, log: env.Log.With("source", name), clock: env.Clock, in: in,
-		limits:  &limits{total: c.MaxConnections, each: c.MaxConnectionsPerPeer, peers: make(map[netip.Prefix]int)},
-		budget:  budget{limit: int64(c.MaxBuffered)},
+		limits:  &limits{total: c.MaxConnections, each: c.MaxConnectionsPerPeer, peers: make(map[netip.Prefix]*peer)},
+		budget:  budget{limit: int64(c.MaxBuffered), each: int64(c.MaxBufferedPerPeer)},
 		repeats: newRepeats(c.Repeats.Remember), calm: calm, writeTime: writeTime,
 	}
 	s.health = sources.NewHealth(s.log)
