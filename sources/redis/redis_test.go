@@ -51,7 +51,11 @@ func TestARestartGoesOnFromThePosition(t *testing.T) {
 		b.add("logs", 900, 910)
 		r.awaitRecords(10)
 		r.want("logs", 900, 910)
-		if st := r.s.Stats(); st.Gaps != 0 || st.Errors != 0 || st.Partitions[0].Next != at(909) || st.Partitions[0].Lag() != 0 {
+		r.await("the source to count what it has emitted", func() bool {
+			st := r.s.Stats()
+			return st.Records == 10 && st.Partitions[0].Next == at(909) && st.Partitions[0].Lag() == 0
+		})
+		if st := r.s.Stats(); st.Gaps != 0 || st.Errors != 0 {
 			t.Errorf("stats are %+v", st)
 		}
 	})
