@@ -44,10 +44,9 @@ func (s *Sink) admitBouncer(w http.ResponseWriter, r *http.Request) (*store.Boun
 			s.broken(w, err)
 			return nil, false
 		}
-		if !b.Revoked {
-			return &b, true
-		}
-	} else if b, ok := s.store.BouncerOf(r.Header.Get("X-Api-Key")); ok {
+		return &b, true
+	}
+	if b, ok := s.store.BouncerOf(r.Header.Get("X-Api-Key")); ok {
 		return &b, true
 	}
 	s.guard.fails(from)

@@ -30,8 +30,6 @@ type Bouncer struct {
 	// KeyHash is the SHA-256 of its key in hexadecimal: the key itself is not
 	// kept. Keys are random and long, so that a slow hash would protect nothing.
 	KeyHash string `json:"key_hash"`
-	// Revoked bouncers are listed and may ask for nothing.
-	Revoked bool `json:"revoked,omitempty"`
 	// Kind, Version and Address are what it told last; LastPull is when it asked last.
 	Kind     string    `json:"kind,omitempty"`
 	Version  string    `json:"version,omitempty"`
@@ -170,7 +168,7 @@ func (s *Store) BouncerOf(key string) (Bouncer, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	one := b.byKey[hash]
-	if one == nil || one.Revoked {
+	if one == nil {
 		return Bouncer{}, false
 	}
 	return *one, true

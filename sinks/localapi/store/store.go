@@ -21,10 +21,9 @@ import (
 type Options struct {
 	// Dir is the folder; it is made when it is not there.
 	Dir string
-	// MaxAlerts and MaxAge bound the alerts that are kept, beside those with
-	// decisions in force.
+	// MaxAlerts bounds the alerts that are kept, beside those with decisions in
+	// force; 0 keeps all.
 	MaxAlerts int
-	MaxAge    time.Duration
 	// Remember is how long removals of decisions are kept for bouncers that ask seldom.
 	Remember time.Duration
 	// Now is the wall clock when nil.
