@@ -86,14 +86,16 @@ type Alert struct {
 
 // AlertOrigin says where an alert came from in the stream.
 type AlertOrigin struct {
-	Key       string         `json:"key"`     // the bucket's groupby value
-	Ordinal   int32          `json:"ordinal"` // among the overflows that the causing record made in this scenario
-	Depth     int32          `json:"depth,omitempty"`
-	Cause     Position       `json:"cause"`            // the record that made the bucket overflow
-	First     Position       `json:"first"`            // the bucket's first record
-	Labels    map[string]any `json:"labels,omitempty"` // the scenario's labels
-	StartTime time.Time      `json:"-"`
-	StopTime  time.Time      `json:"-"`
+	Key     string         `json:"key"`     // the bucket's groupby value
+	Ordinal int32          `json:"ordinal"` // among the overflows that the causing record made in this scenario
+	Depth   int32          `json:"depth,omitempty"`
+	Cause   Position       `json:"cause"`            // the record that made the bucket overflow
+	First   Position       `json:"first"`            // the bucket's first record
+	Labels  map[string]any `json:"labels,omitempty"` // the scenario's labels
+	// Allowlisted names the item of an allow-list, and the list, for which nothing was decided.
+	Allowlisted string    `json:"allowlisted,omitempty"`
+	StartTime   time.Time `json:"-"`
+	StopTime    time.Time `json:"-"`
 }
 
 // GetScenario returns the scenario's name, for expressions.

@@ -17,6 +17,7 @@ const (
 	DeadUnparsed    DeadKind = "unparsed"    // a line that no parser takes, or that one aborts at
 	DeadRejected    DeadKind = "rejected"    // an alert that a sink refused for good
 	DeadOverQuota   DeadKind = "over_quota"  // an alert that waited for a sink over its quota
+	DeadUndelivered DeadKind = "undelivered" // an alert that a sink failed to take too often or too long
 )
 
 // DeadLetter is a record, a line or an alert that came to nothing, with where

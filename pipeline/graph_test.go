@@ -221,3 +221,75 @@ func TestNewGraphRefusesNoWorkers(t *testing.T) {
 		t.Error("a graph without workers was made")
 	}
 }
+
+// A source that is stopped learns of a batch that it was taken, or that
+// nothing of it was: else it has to bring again what was counted.
+func TestABatchThatIsBegunIsTakenToItsEnd(t *testing.T) {
+	schema := NewSchema()
+	keep := &KeepSet{}
+	slot := schema.Slot(Meta, "key")
+	keep.Prepare(schema)
+	ctx, stop := context.WithCancel(t.Context())
+	var next int64
+	stopped := make(chan struct{})
+	g, err := NewGraph(Options{
+		Workers: 1, Shards: 1, BatchRecords: 1, QueueBatches: 1,
+		NewWorker: func() Worker { return &toyWorker{NewEvent(schema), slot, keep, nil} },
+		NewShard:  func(int) Shard { return &toyShard{make(map[string]int32), 3} },
+		Alerter:   toyAlerter{},
+		Deliver: func(_ context.Context, out *Outcome) error { // by now the source waits for room
+			stop()
+			<-stopped
+			next = out.Through[0].Next
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	context.AfterFunc(ctx, func() { close(stopped) })
+	errs := make(chan error, 1)
+	go func() { errs <- g.Run(t.Context()) }()
+	batch := func(from int64) *RecordBatch {
+		rb := &RecordBatch{Partition: Partition{"toy", "t", 0}}
+		for i := range int64(100) {
+			rb.Records = append(rb.Records, Record{Value: []byte("b 1"), Offset: from + i})
+		}
+		return rb
+	}
+	if err := g.Emit(ctx, batch(0)); err != nil {
+		t.Errorf("Emit of a batch that was begun: %v", err)
+	}
+	want := int64(100)
+	switch n, err := g.EmitSome(ctx, batch(100)); { // there may be room, and then it is taken though ctx is done
+	case err == nil:
+		want = 200
+	case n != 0:
+		t.Errorf("%d records of a batch that came after the end were taken, and the error is %v", n, err)
+	}
+	g.Close()
+	if err := <-errs; err != nil {
+		t.Fatal(err)
+	}
+	if next != want {
+		t.Errorf("delivered up to %d of %d", next, want)
+	}
+}
+
+// TestAPartitionWithoutARecordHasAPlace: a batch without records says where it is read next.
+func TestAPartitionWithoutARecordHasAPlace(t *testing.T) {
+	part := Partition{Source: "toy", Topic: "t"}
+	g := &Graph{next: make(map[Partition]int64), emitTurn: make(chan struct{}, 1), refusing: make(chan struct{})}
+	for _, next := range []int64{7, 0} {
+		released := false
+		b := &RecordBatch{Partition: part, Next: next, Release: func() { released = true }}
+		if err := g.Emit(t.Context(), b); err != nil || !released || g.next[part] != 7 {
+			t.Errorf("at %d, released %v, %v; want 7", g.next[part], released, err)
+		}
+	}
+	g.Refuse()
+	b := &RecordBatch{Partition: part, Next: 9, Release: func() { t.Error("a batch was released that the next graph gets") }}
+	if err := g.Emit(t.Context(), b); !errors.Is(err, ErrRefused) || g.next[part] != 7 {
+		t.Errorf("a graph that makes way stands at %d, %v", g.next[part], err)
+	}
+}

@@ -94,3 +94,32 @@ func TestAShardThatFailsStopsTheGraph(t *testing.T) {
 		})
 	}
 }
+
+// TestAShardThatCannotGoOnStopsTheGraph before its overflows are delivered.
+func TestAShardThatCannotGoOnStopsTheGraph(t *testing.T) {
+	schema := NewSchema()
+	keep, slot := &KeepSet{}, schema.Slot(Meta, "key")
+	keep.Prepare(schema)
+	broken := errors.New("the disk is gone")
+	delivered := 0
+	g, err := NewGraph(Options{
+		Workers: 1, Shards: 1, Coder: toyCoder{}, Dictionary: state.NewDictionary(),
+		NewWorker: func() Worker { return &toyWorker{NewEvent(schema), slot, keep, nil} },
+		NewShard: func(int) Shard {
+			s := newDurableToy(3)
+			s.failed = broken
+			return s
+		},
+		Alerter: toyAlerter{},
+		Deliver: func(context.Context, *Outcome) error { delivered++; return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 1)
+	go func() { errs <- g.Run(t.Context()) }()
+	_ = g.Emit(t.Context(), &RecordBatch{Partition: Partition{Topic: "t"}, Records: []Record{{Value: []byte("b 1")}}})
+	if err := <-errs; !errors.Is(err, broken) || delivered > 0 {
+		t.Errorf("Run returned %v after %d outcomes, want the shard's error after none", err, delivered)
+	}
+}

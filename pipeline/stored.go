@@ -119,8 +119,10 @@ func (r *StoredReader) Uint64() uint64 {
 }
 
 // Bytes reads what AppendText wrote, without copying.
-func (r *StoredReader) Bytes() []byte {
-	n := r.Uvarint()
+func (r *StoredReader) Bytes() []byte { return r.Take(r.Uvarint()) }
+
+// Take reads the next n bytes, without copying.
+func (r *StoredReader) Take(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.Fail(ErrCut)
 		return nil

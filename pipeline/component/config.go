@@ -79,7 +79,12 @@ func Decode(node ast.Node, config any, others ...string) error {
 	if !ok {
 		return nil
 	}
-	err := v.Validate()
+	return At(node, v.Validate())
+}
+
+// At gives an error of a configuration its place in the mapping that it came
+// from: that of the key that a FieldError blames, or of the mapping. nil stays nil.
+func At(node ast.Node, err error) error {
 	if err == nil {
 		return nil
 	}

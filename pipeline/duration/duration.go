@@ -22,7 +22,8 @@ func Parse(s string) (time.Duration, error) {
 		}
 	}
 	d, err := time.ParseDuration(rest)
-	if err != nil {
+	signed := strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "+")
+	if err != nil || rest != s && (signed || days+d < days) { // the sum may be more than 292 years
 		return 0, fmt.Errorf("duration %q: want something like 4h, 30m or 7d", s)
 	}
 	return days + d, nil

@@ -13,7 +13,7 @@ func TestDurationsMayHaveDays(t *testing.T) {
 			t.Errorf("%s gives %v, %v; want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "4", "d", "-1d", "1d2", "week", "1e9d", "NaNd", "infd"} {
+	for _, in := range []string{"", "4", "d", "-1d", "1d2", "week", "1e9d", "NaNd", "infd", "36500d2500000h", "1d-12h", "1d+1h", "1d2d"} {
 		if got, err := Parse(in); err == nil {
 			t.Errorf("%q gives %v; want an error", in, got)
 		}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"os"
 	"sync"
+
+	"sluice/pipeline/dirlock"
 )
 
 // ErrStopped is the error of Append when Run has ended.
@@ -16,7 +18,7 @@ var ErrStopped = errors.New("the journal takes nothing: its run has ended")
 // for Run, which is called once, and Close, which comes after it.
 type Journal struct {
 	o    Options
-	lock *os.File
+	lock *dirlock.Lock
 	id   identity
 
 	// active is the file that is appended to; only Run uses it once it runs.
@@ -61,7 +63,7 @@ type group struct {
 // maxFilling bounds what waits to be written, but for one entry that is larger.
 const maxFilling = 2 << 20
 
-func newJournal(o Options, lock *os.File) *Journal {
+func newJournal(o Options, lock *dirlock.Lock) *Journal {
 	j := &Journal{
 		o: o, lock: lock,
 		begins: make(map[Stream]int64), ends: make(map[Stream]int64), marks: make(map[string]string),
@@ -279,7 +281,7 @@ func (j *Journal) Close(last map[string]string) error {
 	j.mu.Lock()
 	j.segments = nil
 	j.mu.Unlock()
-	return errors.Join(err, j.lock.Close())
+	return errors.Join(err, j.lock.Release())
 }
 
 // end ends the taking of entries; it must be called with the lock held.

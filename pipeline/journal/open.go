@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"sluice/pipeline/dirlock"
 )
 
 // Options say where a journal is, and how it behaves.
@@ -91,7 +90,7 @@ func Open(o Options) (j *Journal, err error) {
 	j = newJournal(o, lock)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, lock.Close())
+			err = errors.Join(err, lock.Release())
 		}
 	}()
 	names, err := j.names()
@@ -110,22 +109,16 @@ func Open(o Options) (j *Journal, err error) {
 }
 
 // lockDir takes the exclusive use of a folder, which ends with the process.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, fmt.Errorf("journal: opening its folder: %w", err)
+func lockDir(dir string) (*dirlock.Lock, error) {
+	lock, err := dirlock.Take(dir, "")
+	var held *dirlock.HeldError
+	switch {
+	case errors.As(err, &held):
+		return nil, fmt.Errorf("journal: %s is in use by another process or another source; stop that, or set journal.dir to a folder of its own", dir)
+	case err != nil:
+		return nil, fmt.Errorf("journal: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("journal: %s is in use by another process or another source; stop that, or set journal.dir to a folder of its own", dir)
-	} else if err != nil {
-		err = fmt.Errorf("journal: locking %s: %w", dir, err)
-	}
-	if err != nil {
-		_ = f.Close() // nothing was written
-		return nil, err
-	}
-	return f, nil
+	return lock, nil
 }
 
 // names returns the segments' names in order, and takes the journal's id off them.

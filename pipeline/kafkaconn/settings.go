@@ -70,6 +70,8 @@ func (s *Settings) Validate() error {
 	switch {
 	case len(s.Brokers) == 0 || slices.Contains(s.Brokers, ""):
 		return component.Invalid("brokers", "name at least one, such as localhost:9092")
+	case slices.ContainsFunc(s.Brokers, func(b string) bool { return strings.Contains(b, "/") }):
+		return component.Invalid("brokers", "an address is host:port, such as localhost:9092, and no URL")
 	case s.Timeout <= 0:
 		return component.Invalid("request_timeout", "it must be more than 0s")
 	}

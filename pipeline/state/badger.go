@@ -303,6 +303,27 @@ func (s *Store) get(txn *badger.Txn, key []byte) (content []byte, ok bool, err e
 	return content, ok, err
 }
 
+// scanFrom calls f for the entries of a kind from a key on, in order, as long
+// as it wants more. Both slices are valid during the call.
+func scanFrom(txn *badger.Txn, from []byte, f func(key, value []byte) (more bool, err error)) error {
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false // a goroutine a value
+	o.Prefix = from[:1]
+	it := txn.NewIterator(o)
+	defer it.Close()
+	for it.Seek(from); it.Valid(); it.Next() {
+		item, more := it.Item(), false
+		err := item.Value(func(v []byte) (err error) {
+			more, err = f(item.Key(), v)
+			return err
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
 // scan calls f for all entries under a prefix, in order. Both slices are valid
 // during the call; value is nil with keysOnly.
 func scan(txn *badger.Txn, prefix []byte, keysOnly bool, f func(key, value []byte) error) error {

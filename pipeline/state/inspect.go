@@ -102,7 +102,7 @@ func Reset(dir string) error {
 			err = nil
 		}
 	}
-	if lerr := lock.release(); err == nil {
+	if lerr := lock.Release(); err == nil {
 		err = lerr
 	}
 	return err

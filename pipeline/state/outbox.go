@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,8 +15,12 @@ import (
 type outbox struct {
 	next atomic.Uint64
 
-	mu       sync.Mutex // held while one of these is written
-	trim     uint64     // the first entry that is still there
+	removing sync.Mutex // held while entries are trimmed or discarded
+	marking  sync.Mutex // held while accepted is written
+
+	// Nothing is written while mu is held: whoever reads waits for no disk.
+	mu       sync.Mutex
+	trim     uint64 // the first entry that is still there
 	accepted uint64
 	cursors  map[string]uint64
 }
@@ -65,33 +70,50 @@ func (s *Store) Outbox(from uint64, limit int) ([]StoredEntry, error) {
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	var entries []StoredEntry
-	for seq := from; seq < next && len(entries) < limit; seq++ {
-		content, ok, err := s.get(txn, outboxKey(seq))
-		if err == nil && !ok {
-			s.outbox.mu.Lock()
-			trimmed := seq < s.outbox.trim
-			s.outbox.mu.Unlock()
-			if trimmed { // just now
-				continue
+	for want := from; want < next && len(entries) < limit; {
+		err := scanFrom(txn, outboxKey(want), func(key, value []byte) (more bool, err error) {
+			if seq, ok := number(key); !ok || seq != want {
+				return false, nil
 			}
-			err = badger.ErrKeyNotFound
-		}
-		e := StoredEntry{Seq: seq}
-		if err == nil {
-			r := reader{b: content}
-			e.Discarded = r.byte() == entryDiscarded
-			e.Epoch = r.uvarint()
-			e.Payload = r.b
-			if r.bad {
-				err = errTorn
+			e := StoredEntry{Seq: want}
+			if err := s.readEntry(txn, key, value, &e); err != nil {
+				return false, s.damaged(fmt.Sprintf("entry %d of the outbox", want), "it cannot be read", err)
 			}
-		}
+			entries = append(entries, e)
+			want++
+			return want < next && len(entries) < limit, nil
+		})
 		if err != nil {
-			return nil, s.damaged(fmt.Sprintf("entry %d of the outbox", seq), "it cannot be read", err)
+			return nil, err
 		}
-		entries = append(entries, e)
+		if want == next || len(entries) == limit {
+			break
+		}
+		s.outbox.mu.Lock()
+		trimmed := s.outbox.trim
+		s.outbox.mu.Unlock()
+		if want >= trimmed {
+			return nil, s.damaged(fmt.Sprintf("entry %d of the outbox", want), "it cannot be read", badger.ErrKeyNotFound)
+		}
+		want = trimmed // just now
 	}
 	return entries, nil
+}
+
+// readEntry reads a sealed entry. It keeps nothing of value.
+func (s *Store) readEntry(txn *badger.Txn, key, value []byte, e *StoredEntry) error {
+	content, err := s.unseal(txn, key, value)
+	if err != nil {
+		return err
+	}
+	r := reader{b: content}
+	e.Discarded = r.byte() == entryDiscarded
+	e.Epoch = r.uvarint()
+	if r.bad {
+		return errTorn
+	}
+	e.Payload = bytes.Clone(r.b)
+	return nil
 }
 
 // Trim removes the entries below a sequence number: all sinks have them.
@@ -100,9 +122,12 @@ func (s *Store) Trim(below uint64) error {
 		return err
 	}
 	defer s.leave()
+	s.outbox.removing.Lock()
+	defer s.outbox.removing.Unlock()
 	s.outbox.mu.Lock()
-	defer s.outbox.mu.Unlock()
-	if below <= s.outbox.trim {
+	from := s.outbox.trim
+	s.outbox.mu.Unlock()
+	if below <= from {
 		return nil
 	}
 	if next := s.NextSeq(); below > next {
@@ -116,8 +141,9 @@ func (s *Store) Trim(below uint64) error {
 	if err := b.flush(); err != nil { // the mark comes first: from then on the entries may be gone
 		return err
 	}
-	from := s.outbox.trim
+	s.outbox.mu.Lock()
 	s.outbox.trim = below
+	s.outbox.mu.Unlock()
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	for seq := from; seq < below; seq++ {
@@ -134,14 +160,17 @@ func (s *Store) Discard(seqs []uint64) error {
 		return err
 	}
 	defer s.leave()
+	s.outbox.removing.Lock()
+	defer s.outbox.removing.Unlock()
 	s.outbox.mu.Lock()
-	defer s.outbox.mu.Unlock()
+	trimmed := s.outbox.trim
+	s.outbox.mu.Unlock()
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	b := s.newBatch()
 	defer b.discard()
 	for _, seq := range seqs {
-		if seq < s.outbox.trim {
+		if seq < trimmed {
 			continue
 		}
 		key := outboxKey(seq)
@@ -186,6 +215,7 @@ func (s *Store) Cursors() map[string]uint64 {
 }
 
 // SetCursor makes durable that a sink has acknowledged all entries up to seq.
+// One goroutine at a time does so for a sink: those of several are written together.
 func (s *Store) SetCursor(sink string, seq uint64) error {
 	return s.setNumber(cursorKey(sink), seq, func() { s.outbox.cursors[sink] = seq })
 }
@@ -196,8 +226,6 @@ func (s *Store) RemoveCursor(sink string) error {
 		return err
 	}
 	defer s.leave()
-	s.outbox.mu.Lock()
-	defer s.outbox.mu.Unlock()
 	b := s.newBatch()
 	defer b.discard()
 	if err := b.delete(cursorKey(sink)); err != nil {
@@ -206,6 +234,8 @@ func (s *Store) RemoveCursor(sink string) error {
 	if err := b.flush(); err != nil {
 		return err
 	}
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
 	delete(s.outbox.cursors, sink)
 	return nil
 }
@@ -220,6 +250,8 @@ func (s *Store) Accepted() uint64 {
 
 // SetAccepted makes durable that all entries below seq may be delivered.
 func (s *Store) SetAccepted(seq uint64) error {
+	s.outbox.marking.Lock()
+	defer s.outbox.marking.Unlock()
 	return s.setNumber([]byte{keyAccepted}, seq, func() { s.outbox.accepted = seq })
 }
 
@@ -228,8 +260,6 @@ func (s *Store) setNumber(key []byte, n uint64, then func()) error {
 		return err
 	}
 	defer s.leave()
-	s.outbox.mu.Lock()
-	defer s.outbox.mu.Unlock()
 	b := s.newBatch()
 	defer b.discard()
 	if err := setNumber(b, key, n); err != nil {
@@ -238,6 +268,8 @@ func (s *Store) setNumber(key []byte, n uint64, then func()) error {
 	if err := b.flush(); err != nil {
 		return err
 	}
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
 	then()
 	return nil
 }

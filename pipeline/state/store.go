@@ -12,6 +12,8 @@ import (
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
+
+	"sluice/pipeline/dirlock"
 )
 
 // Clock is the time that markers and reports carry; nothing is decided by it.
@@ -103,7 +105,7 @@ type Store struct {
 
 	wake    chan struct{} // a fold may be due
 	folding sync.Mutex    // held by a fold
-	lock    *dirLock
+	lock    *dirlock.Lock
 	// viewing says that nothing is written; shadow is the folder that Badger
 	// reads then, and problems what it could not read.
 	viewing  bool
@@ -130,7 +132,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s, err := open(o)
 	if err != nil {
-		_ = lock.release() // err says more
+		_ = lock.Release() // err says more
 		return nil, err
 	}
 	s.lock = lock
@@ -237,7 +239,7 @@ func (s *Store) Close() error {
 			err = rerr
 		}
 	}
-	if lerr := s.lock.release(); err == nil {
+	if lerr := s.lock.Release(); err == nil {
 		err = lerr
 	}
 	if err != nil {

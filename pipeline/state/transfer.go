@@ -163,7 +163,7 @@ func importInto(o Options, dir string, r io.Reader) error {
 		err = moveFiles(dir, o.Dir)
 	}
 	_ = os.RemoveAll(o.Dir) // err says more
-	if lerr := lock.release(); err == nil {
+	if lerr := lock.Release(); err == nil {
 		err = lerr
 	}
 	return err

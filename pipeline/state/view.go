@@ -32,7 +32,7 @@ func View(o Options) (*Store, error) {
 	}
 	s, err := view(o)
 	if err != nil {
-		_ = lock.release() // err says more
+		_ = lock.Release() // err says more
 		return nil, err
 	}
 	s.lock = lock
