@@ -85,3 +85,53 @@ func (b *Backoff) Wait(ctx context.Context) error {
 
 // Reset says that it worked.
 func (b *Backoff) Reset() { b.wait = b.Min }
+
+// Until tries something until it succeeds, waiting in between, and tells the
+// health how it goes. The error is the context's.
+func (b *Backoff) Until(ctx context.Context, h *Health, what string, try func(context.Context) error) error {
+	for {
+		err := try(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			h.Well(what)
+			b.Reset()
+			return nil
+		}
+		h.Failed(what, err)
+		if err := b.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// Delays is how far the parts of a source are behind: how old, in each, the
+// next record is, as last heard. The zero value works, for any goroutine.
+type Delays struct {
+	mu   sync.Mutex
+	each map[string]time.Duration
+}
+
+// Note keeps how far a part is behind; a negative delay forgets the part.
+func (d *Delays) Note(part string, behind time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if behind < 0 {
+		delete(d.each, part)
+		return
+	}
+	if d.each == nil {
+		d.each = make(map[string]time.Duration)
+	}
+	d.each[part] = behind
+}
+
+// Fill puts the longest delay into a snapshot.
+func (d *Delays) Fill(s *Stats) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, behind := range d.each {
+		s.Behind = max(s.Behind, behind)
+	}
+}

@@ -77,3 +77,50 @@ type stuckClock struct{}
 
 func (stuckClock) Now() time.Time                       { return time.Time{} }
 func (stuckClock) After(time.Duration) <-chan time.Time { return nil }
+
+func TestUntilTriesUntilItWorks(t *testing.T) {
+	clock := &steppingClock{}
+	b := sources.Backoff{Clock: clock, Min: 100 * time.Millisecond, Max: 400 * time.Millisecond}
+	h := sources.NewHealth(slog.New(slog.DiscardHandler))
+	tries := 0
+	try := func(context.Context) error {
+		if tries++; tries < 3 {
+			return errors.New("refused")
+		}
+		return nil
+	}
+	if err := b.Until(t.Context(), h, "a", try); err != nil || tries != 3 || len(clock.waits) != 2 {
+		t.Errorf("%v after %d tries and the waits %v", err, tries, clock.waits)
+	}
+	var s sources.Stats
+	h.Fill(&s)
+	if s.Errors != 2 || s.Reconnects != 1 {
+		t.Errorf("stats = %+v", s)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err := b.Until(ctx, h, "a", func(context.Context) error { cancel(); return errors.New("refused") })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the context's error", err)
+	}
+	if h.Fill(&s); s.Errors != 2 {
+		t.Errorf("the end of the run was counted as an error: %+v", s)
+	}
+}
+
+func TestDelaysAreThoseOfTheSlowestPart(t *testing.T) {
+	var d sources.Delays
+	behind := func() time.Duration {
+		var s sources.Stats
+		d.Fill(&s)
+		return s.Behind
+	}
+	d.Note("a", time.Second)
+	d.Note("b", time.Minute)
+	if got := behind(); got != time.Minute {
+		t.Errorf("%v behind, want 1m", got)
+	}
+	d.Note("b", -1)
+	if got := behind(); got != time.Second {
+		t.Errorf("%v behind once b is forgotten, want 1s", got)
+	}
+}

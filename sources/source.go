@@ -14,7 +14,9 @@ import (
 // Emit takes a batch from a source. It blocks while the pipeline is full: that
 // is all the backpressure there is. Once called, the batch belongs to the
 // pipeline, which calls its Release when it is done, also when Emit fails. An
-// error means that the pipeline is stopping: the source returns it from Run.
+// error means that the pipeline is stopping: the source returns it from Run. A
+// batch that was begun is taken to its end, though ctx is done, unless lines are
+// merged or the pipeline has failed.
 //
 // A source calls Emit in order for each partition, and possibly at the same
 // time for different ones, so an Emit is safe for concurrent use.
@@ -58,6 +60,13 @@ type Source interface {
 // merged in the order of their times only where it is known which there are.
 type Announcer interface {
 	Announce(tell func(partitions ...pipeline.Partition))
+}
+
+// FileReader is a Source that reads files of the machine it runs on.
+type FileReader interface {
+	// Reads tells whether the key `paths` names a file, be it there yet or not.
+	// It may be called before Run.
+	Reads(path string) bool
 }
 
 // Stats is what a source has done so far.

@@ -86,7 +86,8 @@ func (c *consumer) consume(ctx, put context.Context, conn *amqp091.Connection, w
 	g.Go(func() error { return a.run(inner) })
 	g.Go(func() error { return c.take(inner, put, deliveries, a, canceled, closed) })
 	err = g.Wait()
-	if ctx.Err() == nil {
+	// Where the run ends, which a Put may learn before ctx does, the last acknowledgements are yet to come.
+	if ctx.Err() == nil && !errors.As(err, new(putError)) {
 		_ = ch.Close() // the broker gives what is unacknowledged to the next channel
 	}
 	return err
@@ -322,14 +323,19 @@ type acks struct {
 	mu      sync.Mutex
 	tag     uint64 // up to which all is safe
 	sent    uint64
-	refused bool // one never will be safe, so nothing behind it may be acknowledged
+	refused uint64 // the first that never will be safe, as far as is known: neither it nor what is behind it may be acknowledged
 }
 
-// safe says that all messages up to a tag are safe, or never will be.
+// safe says that the messages of a run, whose last has this tag, are safe, or
+// never will be. A run that is refused says so at once, while those before it
+// may yet become safe.
 func (a *acks) safe(tag uint64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.refused = a.refused || err != nil; a.refused {
+	if err != nil && (a.refused == 0 || tag < a.refused) {
+		a.refused = tag
+	}
+	if err != nil || a.refused != 0 && tag >= a.refused {
 		return
 	}
 	a.tag = max(a.tag, tag)

@@ -1,21 +1,17 @@
 package amqp
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sources"
 	"sluice/sources/intake"
@@ -26,18 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // reading is a source that runs, and what it emitted.
 type reading struct {
+	*sourcetest.Reading
 	source *Source
-	log    *sourcetest.Log
-	lines  chan line
-	next   atomic.Int64 // the offset behind the last line
-	cancel context.CancelFunc
-	done   chan error
-	ended  bool
-}
-
-type line struct {
-	text, queue, key string
-	headers          map[string]string
 }
 
 func config(broker string, change ...func(*Config)) Config {
@@ -61,83 +47,18 @@ func read(t *testing.T, c Config, dir string) *reading {
 // would stand: behind all that it emitted.
 func (r *reading) again(t *testing.T, c Config, dir string) *reading {
 	t.Helper()
-	r.stop(t)
-	return readFrom(t, c, dir, sources.Positions{{Source: "amqp", Topic: "logs"}: r.next.Load()})
+	r.Stop(t)
+	return readFrom(t, c, dir, sources.Positions{{Source: "amqp", Topic: "logs"}: r.Next.Load()})
 }
 
 func readFrom(t *testing.T, c Config, dir string, from sources.Positions) *reading {
 	t.Helper()
-	r := &reading{log: &sourcetest.Log{}, lines: make(chan line, 100_000), done: make(chan error, 1)}
-	var err error
-	r.source, err = New("amqp", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Dir: dir})
+	env, log := sourcetest.Env(nil, dir)
+	source, err := New("amqp", c, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	r.cancel = cancel
-	go func() { r.done <- r.source.Run(ctx, from, r.emit) }()
-	t.Cleanup(func() {
-		r.stop(t)
-		if t.Failed() {
-			t.Log(r.log.String())
-		}
-	})
-	return r
-}
-
-func (r *reading) emit(_ context.Context, b *pipeline.RecordBatch) error {
-	for _, rec := range b.Records {
-		l := line{text: string(rec.Value), queue: b.Partition.Topic, key: string(rec.Key), headers: make(map[string]string)}
-		for _, h := range rec.Headers {
-			l.headers[h.Key] = string(h.Value)
-		}
-		r.lines <- l
-		r.next.Store(rec.Offset + 1)
-	}
-	if b.Release != nil {
-		b.Release()
-	}
-	return nil
-}
-
-func (r *reading) stop(t *testing.T) {
-	t.Helper()
-	if r.ended {
-		return
-	}
-	r.ended = true
-	r.cancel()
-	select {
-	case err := <-r.done:
-		if err != nil && err != context.Canceled {
-			t.Errorf("Run gave %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("Run does not end")
-	}
-	if err := r.source.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-func (r *reading) line(t *testing.T) line {
-	t.Helper()
-	select {
-	case l := <-r.lines:
-		return l
-	case <-time.After(20 * time.Second):
-		t.Fatalf("no line came\n%s", r.log)
-		return line{}
-	}
-}
-
-func (r *reading) expect(t *testing.T, texts ...string) {
-	t.Helper()
-	for _, want := range texts {
-		if got := r.line(t); got.text != want {
-			t.Fatalf("got %q, want %q", got.text, want)
-		}
-	}
+	return &reading{sourcetest.Read(t, source, log, from, nil), source}
 }
 
 func until(t *testing.T, what string, holds func() bool) {
@@ -160,13 +81,13 @@ func TestMessagesAreReadAndAcknowledged(t *testing.T) {
 	headers := slices.Concat(short("type"), []byte("S"), long("nginx"), short("n"), []byte("l"), u64(7), short("b"), []byte{'t', 1}, short("list"), []byte("A"), u32(0))
 	tag := s.deliver(message{body: "one", id: "m1", headers: headers}, message{}, message{body: "toolong"}, message{body: "three", again: true})
 	f.wantAck(tag)
-	got := r.line(t)
+	got := r.Line(t)
 	want := map[string]string{"type": "nginx", "n": "7", "b": "true", "exchange": "ex", "routing_key": "key.x", "message_id": "m1"}
-	if got.text != "one" || got.queue != "logs" || got.key != "key.x" || fmt.Sprint(got.headers) != fmt.Sprint(want) {
+	if got.Text != "one" || got.Topic != "logs" || got.Key != "key.x" || fmt.Sprint(got.Headers) != fmt.Sprint(want) {
 		t.Errorf("got %+v", got)
 	}
-	r.expect(t, "toolo", "three")
-	r.stop(t)
+	r.Expect(t, "toolo", "three")
+	r.Stop(t)
 	<-f.ended
 	if st := r.source.Stats(); st.Skipped != 1 || st.Cut != 1 || st.Redelivered != 1 || st.Drops != nil {
 		t.Errorf("%+v", st)
@@ -185,17 +106,13 @@ func TestTheCheckpointAfterTheEndIsAcknowledged(t *testing.T) {
 	s := f.session()
 	for i := range 5 {
 		s.deliver(message{body: fmt.Sprint(i)})
-		r.expect(t, fmt.Sprint(i)) // so that each is an entry of its own
+		r.Expect(t, fmt.Sprint(i)) // so that each is an entry of its own
 	}
 	commit(2)
 	f.wantAck(2)
-	r.cancel()
-	if err := <-r.done; err != context.Canceled {
-		t.Errorf("Run gave %v", err)
-	}
-	r.done <- nil
+	r.End(t)
 	commit(4)
-	r.stop(t)
+	r.Stop(t)
 	f.wantAck(4)
 	<-f.ended
 }
@@ -206,13 +123,13 @@ func TestAnOutageIsSaidOnce(t *testing.T) {
 	for i := range 5 {
 		s := f.session()
 		f.wantAck(s.deliver(message{body: fmt.Sprint(i)}))
-		r.expect(t, fmt.Sprint(i))
+		r.Expect(t, fmt.Sprint(i))
 		f.drop()
 	}
 	f.session()
 	until(t, "the last recovery", func() bool { return r.source.Stats().Reconnects == 5 })
-	if r.log.Said("reading is interrupted") != 5 || r.log.Said("reading goes on") != 5 || strings.Count(r.log.String(), "\n") != 11 {
-		t.Errorf("the log is\n%s", r.log)
+	if r.Log.Said("reading is interrupted") != 5 || r.Log.Said("reading goes on") != 5 || strings.Count(r.Log.String(), "\n") != 11 {
+		t.Errorf("the log is\n%s", r.Log)
 	}
 }
 
@@ -227,13 +144,13 @@ func TestTroubleOfOneQueueLeavesTheOthers(t *testing.T) {
 	f.set(func() { f.missing["b"] = false })
 	b := f.session()
 	f.wantAck(b.deliver(message{body: "3"}))
-	r.expect(t, "1", "2", "3")
+	r.Expect(t, "1", "2", "3")
 	b.cancel()
 	b = f.session()
 	f.wantAck(b.deliver(message{body: "4"}))
-	r.expect(t, "4")
-	if r.log.Said("is not there or not to be read") != 1 || r.log.Said("was deleted, or its leader has changed") != 1 || r.log.Said("reading goes on") != 2 {
-		t.Errorf("the log is\n%s", r.log)
+	r.Expect(t, "4")
+	if r.Log.Said("is not there or not to be read") != 1 || r.Log.Said("was deleted, or its leader has changed") != 1 || r.Log.Said("reading goes on") != 2 {
+		t.Errorf("the log is\n%s", r.Log)
 	}
 	if len(f.made) != 0 {
 		t.Errorf("made %v", f.made)
@@ -245,10 +162,10 @@ func TestAQueueThatIsNotAnsweredIsSaidAndHoldsUpNothing(t *testing.T) {
 	f.mute["b"] = true
 	r := read(t, config(f.url(), func(c *Config) { c.Queues, c.ConnectTimeout = []string{"a", "b"}, 200*time.Millisecond }), t.TempDir())
 	s := f.session()
-	until(t, "the complaint", func() bool { return r.log.Said("may have no leader") == 1 })
+	until(t, "the complaint", func() bool { return r.Log.Said("may have no leader") == 1 })
 	f.wantAck(s.deliver(message{body: "1"}))
-	r.expect(t, "1")
-	r.stop(t) // although the call is still under way
+	r.Expect(t, "1")
+	r.Stop(t) // although the call is still under way
 }
 
 func TestQueuesAreMadeOnRequest(t *testing.T) {
@@ -339,9 +256,9 @@ func TestSigningIn(t *testing.T) {
 					t.Errorf("signed in with %q, want %q", got, tc.want)
 				}
 			})
-			r.stop(t)
-			if r.log.Said("refuses the username or the password") != 1 || strings.Contains(r.log.String(), "hunter2") {
-				t.Errorf("the log is\n%s", r.log)
+			r.Stop(t)
+			if r.Log.Said("refuses the username or the password") != 1 || strings.Contains(r.Log.String(), "hunter2") {
+				t.Errorf("the log is\n%s", r.Log)
 			}
 		})
 	}
@@ -380,10 +297,10 @@ func TestABrokerThatIsNoneIsLeft(t *testing.T) {
 			f := newFake(t)
 			r := read(t, config("", func(c *Config) {
 				c.Brokers = []component.Secret{component.Secret("amqp://" + l.Addr().String()), component.Secret(f.url())}
-				c.ConnectTimeout = 300 * time.Millisecond
+				c.ConnectTimeout = time.Second
 			}), t.TempDir())
 			f.wantAck(f.session().deliver(message{body: "here"}))
-			r.expect(t, "here")
+			r.Expect(t, "here")
 			if st := r.source.Stats(); st.Errors == 0 {
 				t.Errorf("%+v", st)
 			}
@@ -399,7 +316,7 @@ func TestTheNextBrokerIsTried(t *testing.T) {
 		c.Brokers = []component.Secret{component.Secret(dead.url()), component.Secret(f.url())}
 	}), t.TempDir())
 	f.wantAck(f.session().deliver(message{body: "here"}))
-	r.expect(t, "here")
+	r.Expect(t, "here")
 }
 
 func TestConfigurationsThatAreNone(t *testing.T) {

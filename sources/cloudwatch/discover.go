@@ -120,20 +120,14 @@ func (v *supervisor) supervise(ctx context.Context, group *errgroup.Group) error
 	const what = "the list of log groups"
 	backoff := sources.Backoff{Clock: v.clock, Min: v.config.BackoffMin, Max: v.config.BackoffMax}
 	for {
-		found, err := v.look(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			v.health.Failed(what, err)
-			if err := backoff.Wait(ctx); err != nil {
-				return err
-			}
-			continue
+		var groups []found
+		if err := backoff.Until(ctx, v.health, what, func(ctx context.Context) (err error) {
+			groups, err = v.look(ctx)
+			return err
+		}); err != nil {
+			return err
 		}
-		v.health.Well(what)
-		backoff.Reset()
-		if err := v.begin(ctx, group, found); err != nil {
+		if err := v.begin(ctx, group, groups); err != nil {
 			return err
 		}
 		if v.config.End != "" {

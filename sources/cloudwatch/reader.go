@@ -113,7 +113,7 @@ func (r *reader) checkRetention() error {
 // over ends the reader.
 func (r *reader) over(ctx context.Context) error {
 	r.health.Forget(r.group)
-	r.note(r.group, -1)
+	r.delays.Note(r.group, -1)
 	if r.end > 0 {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (r *reader) turn(ctx context.Context) (pause time.Duration, done bool, err 
 	if r.token = out.NextToken; r.token != nil {
 		return 0, false, nil
 	}
-	r.note(r.group, 0)
+	r.delays.Note(r.group, 0)
 	if err := r.move(ctx, r.settled()); err != nil {
 		return 0, false, err
 	}
@@ -242,7 +242,7 @@ func (r *reader) take(ctx context.Context, events []types.FilteredLogEvent) erro
 	}
 	// Events come in the order of their times, so those before the page's
 	// newest are read, but for late ones.
-	r.note(r.group, time.Duration(max(0, r.passTo-newest))*time.Millisecond)
+	r.delays.Note(r.group, time.Duration(max(0, r.passTo-newest))*time.Millisecond)
 	return r.move(ctx, min(newest, r.settled()))
 }
 

@@ -3,9 +3,7 @@ package cloudwatch
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
@@ -36,8 +34,7 @@ type Source struct {
 
 	skipped, gaps atomic.Uint64
 
-	mu     sync.Mutex               // guards behind
-	behind map[string]time.Duration // by group: how old the next event is, as last heard
+	delays sources.Delays // by group
 }
 
 // New makes the source. It connects to nothing.
@@ -53,7 +50,6 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 	log := env.Log.With("source", name)
 	s := &Source{
 		name: name, config: c, log: log, clock: env.Clock, health: sources.NewHealth(log), intake: in,
-		behind: make(map[string]time.Duration),
 	}
 	s.connect = s.dial
 	return s, nil
@@ -100,24 +96,9 @@ func (s *Source) Stats() sources.Stats {
 	s.health.Fill(&stats)
 	stats.Skipped += s.skipped.Load()
 	stats.Gaps += s.gaps.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range s.behind {
-		stats.Behind = max(stats.Behind, d)
-	}
+	s.delays.Fill(&stats)
 	return stats
 }
 
 // Close implements sources.Source.
 func (s *Source) Close() error { return s.intake.Close() }
-
-// note keeps how far a group is behind; negative forgets it.
-func (s *Source) note(group string, behind time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if behind < 0 {
-		delete(s.behind, group)
-		return
-	}
-	s.behind[group] = behind
-}

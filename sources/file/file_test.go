@@ -382,3 +382,44 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+func TestWhichFilesASourceReads(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "there.log"), "")
+	write(t, filepath.Join(dir, "[1].log"), "")
+	for link, to := range map[string]string{"folder": ".", "other.txt": "there.log"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		path, exclude, file string
+		want                bool
+	}{
+		{path: "there.log", file: "there.log", want: true},
+		{path: "*.log", file: "folder/there.log", want: true},
+		{path: "f*/there.log", file: "there.log", want: true},
+		{path: "other.txt", file: "there.log", want: true},
+		{path: "[1].log", file: "[1].log", want: true},
+		{path: "*.log", file: "later.log", want: true},
+		{path: "f*/*.log", file: "later.log", want: true},
+		{path: "later.log", file: "folder/later.log", want: true},
+		{path: "*.log", exclude: "l*", file: "later.log"},
+		{path: "*.log", exclude: "there*", file: "there.log"},
+		{path: "*.log", file: "later.txt"},
+		{path: "no*/*.log", file: "later.log"},
+		{path: "*", file: "missing/later.log"},
+		{path: "*", file: "folder"},
+	} {
+		s := newSource(t, func(cfg *Config) {
+			cfg.Paths, cfg.Follow = []string{stdin}, false
+			cfg.Paths = append(cfg.Paths, filepath.Join(dir, c.path))
+			if c.exclude != "" {
+				cfg.Exclude = []string{filepath.Join(dir, c.exclude)}
+			}
+		})
+		if got := s.Reads(filepath.Join(dir, c.file)); got != c.want {
+			t.Errorf("paths %s, exclude %q: %s is read: %v", c.path, c.exclude, c.file, got)
+		}
+	}
+}

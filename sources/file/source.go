@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -152,6 +153,50 @@ func (s *Source) excluded(path string) bool {
 	}
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
+}
+
+// Reads implements sources.FileReader. Files are compared, not their paths,
+// which may lead over other folders and links.
+func (s *Source) Reads(path string) bool {
+	for _, p := range s.config.Paths {
+		if p != stdin && (s.readsFile(p, path) || s.wouldRead(p, path)) {
+			return true
+		}
+	}
+	return false
+}
+
+// readsFile tells whether a pattern names a regular file that is there.
+func (s *Source) readsFile(pattern, path string) bool {
+	file, err := os.Stat(path)
+	if err != nil || !file.Mode().IsRegular() {
+		return false
+	}
+	matches := []string{pattern}
+	if _, err := os.Stat(pattern); err != nil {
+		matches, _ = filepath.Glob(pattern) // Validate has seen the pattern
+	}
+	return slices.ContainsFunc(matches, func(match string) bool {
+		info, err := os.Stat(match)
+		return err == nil && os.SameFile(info, file) && !s.excluded(match)
+	})
+}
+
+// wouldRead tells whether a pattern names a file once it is there.
+func (s *Source) wouldRead(pattern, path string) bool {
+	dir, err := os.Stat(filepath.Dir(path))
+	if _, there := os.Stat(path); err != nil || !errors.Is(there, fs.ErrNotExist) {
+		return false
+	}
+	name := filepath.Base(path)
+	if ok, _ := filepath.Match(filepath.Base(pattern), name); !ok {
+		return false
+	}
+	dirs, _ := filepath.Glob(filepath.Dir(pattern))
+	return slices.ContainsFunc(dirs, func(match string) bool {
+		info, err := os.Stat(match)
+		return err == nil && os.SameFile(info, dir) && !s.excluded(filepath.Join(match, name))
+	})
 }
 
 func hasMeta(path string) bool { return strings.ContainsAny(path, `*?[\`) }

@@ -128,7 +128,8 @@ func (in *Intake) Run(ctx context.Context, from sources.Positions, out sources.E
 // acked, if not nil, is called exactly once, from this or another goroutine, and in the order of
 // the calls for entries of one partition: with nil when the records are safe, or with the
 // error why they will not be in this run. When Put fails, acked was called with that error before it
-// returns. acked must not block and must not call the Intake.
+// returns: then it is called out of order, and entries put before may still become safe.
+// acked must not block and must not call the Intake.
 //
 // An entry without records keeps its marks, behind all records before.
 func (in *Intake) Put(ctx context.Context, e Entry, acked func(error)) error {

@@ -66,8 +66,8 @@ func (w *journaled) run(ctx context.Context, from sources.Positions, out sources
 		return nil
 	})
 	all.Go(func() error {
+		defer stopWriting() // whatever becomes of receive: the writer waits for it
 		w.door.close(receive(ctx))
-		stopWriting()
 		return nil
 	})
 	failed := all.Wait()

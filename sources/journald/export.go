@@ -33,7 +33,14 @@ type entry struct {
 	realtime time.Time // when journald received it
 	fields   []field   // those that are kept; of several of one name, the first
 	cut      bool      // the message was longer
+	message  bool      // there was one, be it empty
+	torn     bool      // journalctl gave it up in the middle and went on with the next
 }
+
+// doubtful tells whether there may be more to an entry than journalctl wrote.
+// It leaves out what it cannot read, and of an entry that is just being
+// written that may be the message.
+func (e *entry) doubtful() bool { return e.torn || !e.message }
 
 func (e *entry) get(name string) []byte {
 	for _, f := range e.fields {
@@ -52,6 +59,7 @@ type decoder struct {
 	r          *bufio.Reader
 	wanted     []string
 	maxMessage int
+	begun      string // the cursor of the entry behind one that was torn
 }
 
 func newDecoder(r io.Reader, wanted []string, maxMessage int) *decoder {
@@ -64,8 +72,9 @@ func (d *decoder) waiting() bool { return d.r.Buffered() == 0 }
 // next returns the next entry. io.EOF is the end between entries,
 // io.ErrUnexpectedEOF the end within one; other errors say that it is not the export format.
 func (d *decoder) next() (*entry, error) {
-	e := &entry{}
-	began := false
+	e := &entry{cursor: d.begun}
+	began := d.begun != ""
+	d.begun = ""
 	for {
 		name, binaryValue, err := d.name()
 		if err != nil {
@@ -90,6 +99,10 @@ func (d *decoder) next() (*entry, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if name == "__CURSOR" && e.cursor != "" {
+			d.begun, e.torn = string(value), true
+			return e, nil
 		}
 		if err := e.add(name, value, cut); err != nil {
 			return nil, err
@@ -178,6 +191,7 @@ func (d *decoder) binary(limit int) (value []byte, cut bool, err error) {
 }
 
 func (e *entry) add(name string, value []byte, cut bool) error {
+	e.message = e.message || name == "MESSAGE"
 	switch {
 	case name == "__CURSOR":
 		e.cursor = string(value)

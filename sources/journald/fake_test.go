@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 
 // journalctl does what the source asks of the real one: it writes the entries
 // of the file "journal" from a cursor on and follows. The file "fail" makes it
-// fail; each "die" makes it end within the last entry that there is, once.
+// fail; each "die" makes it end within the last entry that there is, once. So
+// do "hide", which has it leave out that one's message, and "tear", with which it gives up the one before in the middle.
 func journalctl(dir string, args []string) int {
 	log, err := os.OpenFile(filepath.Join(dir, "calls"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
@@ -67,7 +68,14 @@ func journalctl(dir string, args []string) int {
 				os.Stdout.Write(entries[at][:len(entries[at])-5])
 				return 3
 			}
-			os.Stdout.Write(entries[at])
+			entry := entries[at]
+			if at == len(entries)-1 && os.Remove(filepath.Join(dir, "hide")) == nil {
+				entry = append(slices.Clone(entry[:bytes.LastIndex(entry, []byte("MESSAGE"))]), '\n')
+			}
+			if at == len(entries)-2 && os.Remove(filepath.Join(dir, "tear")) == nil {
+				entry = entry[:bytes.Index(entry, []byte("MESSAGE"))]
+			}
+			os.Stdout.Write(entry)
 		}
 		if !slices.Contains(args, "--follow") {
 			return 0

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"sluice/pipeline"
 	"sluice/sources"
@@ -27,7 +28,13 @@ const (
 	// runRecords and runBytes bound the records that are put together.
 	runRecords = 1000
 	runBytes   = 1 << 20
+
+	// doubtWait is how long a doubtful entry is given until it is read again.
+	doubtWait = 100 * time.Millisecond
 )
+
+// errDoubt ends a journalctl that wrote entries which are to be read again.
+var errDoubt = errors.New("entries were not whole")
 
 // Source reads the journal. See the package's comment.
 type Source struct {
@@ -40,6 +47,8 @@ type Source struct {
 	labels map[string]string
 
 	skipped, cut atomic.Uint64
+
+	doubted map[string]bool // cursors of entries behind the mark that were not whole; receive's own
 }
 
 // New makes the source. It runs nothing.
@@ -60,7 +69,7 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 		}
 		labels["type"] = "syslog"
 	}
-	return &Source{name: name, config: c, log: log, clock: env.Clock, health: sources.NewHealth(log), intake: in, labels: labels}, nil
+	return &Source{name: name, config: c, log: log, clock: env.Clock, health: sources.NewHealth(log), intake: in, labels: labels, doubted: make(map[string]bool)}, nil
 }
 
 // Name implements sources.Source.
@@ -108,6 +117,13 @@ func (s *Source) receive(ctx context.Context) error {
 			return ctx.Err()
 		case errors.As(err, &stop):
 			return stop.error
+		case errors.Is(err, errDoubt):
+			s.log.Debug("entries without a message are read again, which they may have by now", "entries", len(s.doubted))
+			select {
+			case <-s.clock.After(doubtWait):
+			case <-ctx.Done():
+			}
+			continue
 		case missing(err):
 			return fmt.Errorf("journald: %w; install systemd's journalctl, or name its path by the key command", err)
 		case err == nil && !s.config.Follow:
@@ -178,27 +194,16 @@ func (s *Source) end(ctx context.Context) (string, error) {
 	return cursor, nil
 }
 
-// read puts the entries of a journalctl into the intake, until its output ends (nil) or is broken.
+// read puts the entries of a journalctl into the intake, until its output ends
+// (nil) or is broken. It ends with errDoubt once it has put all before an entry
+// that is to be read again.
 func (s *Source) read(ctx context.Context, from io.Reader, cursor string) (progress bool, err error) {
 	d := newDecoder(from, append(keptFields, s.config.Headers...), int(s.config.MaxMessageBytes))
-	run, size := intake.Entry{Labels: s.labels}, 0
-	flush := func(last string) error {
-		run.Marks = map[string]string{mark: last}
-		if err := s.intake.Put(ctx, run, nil); err != nil {
-			return &stopError{err}
-		}
-		run, size = intake.Entry{Labels: s.labels}, 0
-		return nil
-	}
-	last := ""
+	r := run{s: s, Entry: intake.Entry{Labels: s.labels}}
 	for {
 		e, err := d.next()
 		if err == io.EOF {
-			err = nil
-			if last != "" {
-				err = flush(last)
-			}
-			return progress, err
+			return progress, r.put(ctx)
 		}
 		if err != nil {
 			// What came whole before it is not lost: it is read again behind the last mark.
@@ -210,21 +215,68 @@ func (s *Source) read(ctx context.Context, from io.Reader, cursor string) (progr
 			continue // it was read in an earlier run
 		}
 		progress = true
-		last = e.cursor
-		if e.cut {
-			s.cut.Add(1)
-		}
-		if r, ok := s.record(e); ok {
-			run.Records = append(run.Records, r)
-			size += len(r.Value)
-		} else {
-			s.skipped.Add(1)
-		}
-		if d.waiting() || len(run.Records) >= runRecords || size >= runBytes {
-			if err := flush(last); err != nil {
+		if e.doubtful() && !s.doubted[e.cursor] {
+			if err := r.put(ctx); err != nil {
 				return progress, err
 			}
-			last = ""
+			return progress, s.doubt(d, e)
+		}
+		r.add(e)
+		if d.waiting() || len(r.Records) >= runRecords || r.size >= runBytes {
+			if err := r.put(ctx); err != nil {
+				return progress, err
+			}
 		}
 	}
+}
+
+// doubt notes which entries are doubtful, from e on, as far as there are more
+// at hand: all of them are read again at once.
+func (s *Source) doubt(d *decoder, e *entry) (err error) {
+	for n := 1; ; n++ {
+		if e.doubtful() {
+			s.doubted[e.cursor] = true
+		}
+		if d.waiting() || n >= runRecords {
+			return errDoubt
+		}
+		if e, err = d.next(); err != nil {
+			return errDoubt // the next journalctl tells
+		}
+	}
+}
+
+// run is entries that are put into the intake together, with the cursor of the last.
+type run struct {
+	s *Source
+	intake.Entry
+	size int
+	last string
+}
+
+func (r *run) add(e *entry) {
+	r.last = e.cursor
+	if e.cut {
+		r.s.cut.Add(1)
+	}
+	if rec, ok := r.s.record(e); ok {
+		r.Records = append(r.Records, rec)
+		r.size += len(rec.Value)
+	} else {
+		r.s.skipped.Add(1)
+	}
+}
+
+// put puts the run, if there is any, and begins the next.
+func (r *run) put(ctx context.Context) error {
+	if r.last == "" {
+		return nil
+	}
+	r.Marks = map[string]string{mark: r.last}
+	if err := r.s.intake.Put(ctx, r.Entry, nil); err != nil {
+		return &stopError{err}
+	}
+	*r = run{s: r.s, Entry: intake.Entry{Labels: r.s.labels}}
+	clear(r.s.doubted) // all of those are behind
+	return nil
 }

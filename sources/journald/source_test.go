@@ -97,6 +97,52 @@ func TestAJournalctlThatDiesIsRunAgain(t *testing.T) {
 	}
 }
 
+// TestAMessageThatCannotBeReadYetIsReadAgain: of an entry that is just being
+// written journalctl may leave out the message, or give it up in the middle.
+func TestAMessageThatCannotBeReadYetIsReadAgain(t *testing.T) {
+	for _, what := range []string{"hide", "tear"} {
+		for name, tc := range map[string]struct {
+			edit func(*Config)
+			want string
+		}{
+			"one that follows": {nil, "/0:a,b,c,d"},
+			"one pass":         {func(c *Config) { c.Follow = false }, "/0:a,b,c"},
+		} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				j := newJournal(t)
+				j.add("a", "b", "c")
+				j.file(what, "")
+				r, s := j.start(t.TempDir(), nil, tc.edit)
+				r.Expect("/0:a,b,c")
+				j.add("d")
+				r.Expect(tc.want)
+				if st := s.Stats(); st.Skipped != 0 || st.Errors != 0 || len(j.calls()) != 2 {
+					t.Errorf("%+v, calls %q", st, j.calls())
+				}
+			})
+		}
+	}
+}
+
+func TestEntriesWithoutAMessageAreSkipped(t *testing.T) {
+	j := newJournal(t)
+	j.add("a")
+	for range 3 {
+		j.n++
+		j.file("journal", export(j.n, "_PID", "7"))
+	}
+	j.add("b")
+	j.n++
+	j.file("journal", export(j.n, "_PID", "7"))
+	r, s := j.start(t.TempDir(), nil, nil)
+	r.Expect("/0:a,b")
+	j.add("c")
+	r.Expect("/0:a,b,c")
+	if st := s.Stats(); st.Skipped != 4 || st.Errors != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestAnOutageIsToldOnce(t *testing.T) {
 	j, dir := newJournal(t), t.TempDir()
 	j.add("a")

@@ -60,7 +60,7 @@ type Config struct {
 	// OnReset is where to go on when an offset is gone or none is committed:
 	// `earliest`, `latest` or `fail`. When empty it is `earliest`, but `fail` for an offset at
 	// which durable state stands: that state would miss records.
-	OnReset string `yaml:"on_reset"`
+	OnReset sources.Reset `yaml:"on_reset"`
 	// MissingTopic says what to do about a topic that does not exist or is deleted: `fail` or `wait`.
 	MissingTopic string `yaml:"missing_topic"`
 	// IsolationLevel says what is read of transactions. `read_committed` leaves out what they
@@ -186,8 +186,8 @@ func (c *Config) validatePlaces() error {
 			return component.Invalid("start", "%q is none of committed, earliest, latest, nor a time such as 2024-05-01T12:00:00Z", c.Start)
 		}
 	}
-	if !slices.Contains([]string{"", StartEarliest, StartLatest, resetFail}, c.OnReset) {
-		return component.Invalid("on_reset", "%q is none of earliest, latest, fail", c.OnReset)
+	if err := c.OnReset.Validate(); err != nil {
+		return err
 	}
 	if c.MissingTopic != missingFail && c.MissingTopic != missingWait {
 		return component.Invalid("missing_topic", "%q is neither fail nor wait", c.MissingTopic)
@@ -202,12 +202,11 @@ func (c *Config) settings() kafkaconn.Settings {
 	return kafkaconn.Settings{Brokers: c.Brokers, ClientID: c.ClientID, Timeout: c.RequestTimeout, TLS: c.TLS, SASL: c.SASL}
 }
 
-// Words of assignment, on_reset and missing_topic.
+// Words of assignment and missing_topic.
 const (
 	assignStatic = "static"
 	assignGroup  = "group"
 
-	resetFail   = "fail"
 	missingFail = "fail"
 	missingWait = "wait"
 )
@@ -223,17 +222,6 @@ func (c *Config) isolation() int8 {
 		return readCommitted
 	}
 	return readUncommitted
-}
-
-// onReset is what OnReset means; held says that durable state stands at the offset.
-func (c *Config) onReset(held bool) string {
-	switch {
-	case c.OnReset != "":
-		return c.OnReset
-	case held:
-		return resetFail
-	}
-	return StartEarliest
 }
 
 // named tells whether a topic is configured by its name.

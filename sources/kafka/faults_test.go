@@ -109,7 +109,7 @@ func TestABrokerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 		c.KeepControl()
 		return nil, nil, true
 	})
-	s := newSource(t, c, func(c *Config) { c.RequestTimeout, c.MaxWait = 80*time.Millisecond, 20*time.Millisecond })
+	s := newSource(t, c, func(c *Config) { c.RequestTimeout, c.MaxWait = time.Second, 20*time.Millisecond })
 	expect(t, s, nil, "logs/0@0:a")
 	if st := s.Stats(); st.Errors != 2 || st.Reconnects != 1 {
 		t.Errorf("stats %+v", st)
@@ -262,7 +262,7 @@ func TestATopicThatIsDeletedWhileItIsRead(t *testing.T) {
 				}
 				createTopic(t, c, "logs-a", 1)
 				produce(t, c, message("logs-a", 0, "new"), message("logs-a", 0, "newer"))
-				clock.tick <- epoch
+				clock.passes(ctx)
 			})
 			return nil
 		})

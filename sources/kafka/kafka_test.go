@@ -207,7 +207,7 @@ func TestWhereReadingBegins(t *testing.T) {
 		{"at the earliest for a group that stands nowhere", func(c *Config) { c.Group = "other" }, nil, "logs/0@0:0"},
 		{"at the earliest in spite of the group", func(c *Config) { c.Group = "g"; c.Start = StartEarliest }, nil, "logs/0@0:0"},
 		{"at a time", func(c *Config) { c.Start = "2024-05-01T12:00:30Z" }, nil, "logs/0@1:1"},
-		{"at the latest for a group that stands nowhere", func(c *Config) { c.Group = "other"; c.OnReset = StartLatest }, nil, "logs/0@5:new"},
+		{"at the latest for a group that stands nowhere", func(c *Config) { c.Group = "other"; c.OnReset = sources.ResetLatest }, nil, "logs/0@5:new"},
 		{"at the latest", func(c *Config) { c.Start = StartLatest }, nil, "logs/0@5:new"},
 		{"at the latest for a time to come", func(c *Config) { c.Start = "2099-01-01T00:00:00Z" }, nil, "logs/0@5:new"},
 	} {
@@ -342,7 +342,7 @@ func TestAnOffsetThatIsGone(t *testing.T) {
 	deleteBefore(t, c, 6)
 
 	rest := []string{"logs/0@6:6", "logs/0@7:7", "logs/0@8:8", "logs/0@9:9"}
-	onReset := func(policy string) func(*Config) { return func(c *Config) { c.OnReset = policy } }
+	onReset := func(policy sources.Reset) func(*Config) { return func(c *Config) { c.OnReset = policy } }
 	grouped := func(c *Config) { c.Group = "behind" }
 	if err := newSource(t, c, grouped).Commit(t.Context(), at(2)); err != nil {
 		t.Fatal(err)
@@ -356,8 +356,8 @@ func TestAnOffsetThatIsGone(t *testing.T) {
 		{"of a checkpoint is not given up", nil, at(2),
 			"offset 2 is gone (earliest is 6), and the state stands there; give its state up with `sluice state reset --partition k/logs/0`, or set on_reset"},
 		{"past the end of one that was made anew neither", nil, at(99), "offset 99 is past the end (latest is 10)"},
-		{"of a checkpoint is given up on demand", onReset(StartEarliest), at(2), ""},
-		{"past the end too", onReset(StartEarliest), at(99), ""},
+		{"of a checkpoint is given up on demand", onReset(sources.ResetEarliest), at(2), ""},
+		{"past the end too", onReset(sources.ResetEarliest), at(99), ""},
 		{"of a group is given up", grouped, nil, ""},
 		{"of a group is not given up on demand", func(c *Config) { c.Group, c.OnReset = "behind", "fail" }, nil,
 			`kafka: topic "logs", partition 0: offset 2 is gone (earliest is 6); set on_reset: earliest to go on from the earliest, or latest`},

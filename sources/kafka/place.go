@@ -8,6 +8,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
+
+	"sluice/sources"
 )
 
 // The times that ListOffsets takes for the ends of a partition.
@@ -28,9 +30,11 @@ func (f *fetcher) place(ctx context.Context) error {
 			f.begin(offset)
 			return nil
 		}
-		if begin = f.s.config.onReset(false); begin == resetFail {
+		policy := f.s.config.OnReset.At(false)
+		if policy == sources.ResetFail {
 			return &finalError{fmt.Errorf("group %q has committed no offset; set on_reset: earliest or latest to begin there", f.s.config.Group)}
 		}
+		begin = string(policy)
 	}
 	if begin == StartLatest && f.start.late {
 		begin = StartEarliest // what was written since it appeared is new
@@ -87,24 +91,19 @@ func (f *fetcher) reset(ctx context.Context) error {
 		return nil // it is there by now
 	}
 	held := f.start.resumed && !f.proven
-	policy := f.s.config.onReset(held)
-	if policy == resetFail {
-		return &finalError{errors.New(what + f.advice(held))}
-	}
 	next := first
-	if policy == StartLatest {
+	switch f.s.config.OnReset.At(held) {
+	case sources.ResetFail:
+		if held {
+			return &finalError{sources.HeldError(what, "records", f.part)}
+		}
+		return &finalError{errors.New(what + "; set on_reset: earliest to go on from the earliest, or latest")}
+	case sources.ResetLatest:
 		next = last
 	}
 	f.gap(what, next)
 	f.begin(next)
 	return nil
-}
-
-func (f *fetcher) advice(held bool) string {
-	if held {
-		return fmt.Sprintf(", and the state stands there; give its state up with `sluice state reset --partition %s`, or set on_reset: earliest or latest to go on with the records between missing from it", f.part)
-	}
-	return "; set on_reset: earliest to go on from the earliest, or latest"
 }
 
 func (f *fetcher) gap(what string, next int64) {
@@ -116,7 +115,7 @@ func (f *fetcher) gap(what string, next int64) {
 // another one of the same name, whose offsets begin anew.
 func (f *fetcher) anew() error {
 	const what = "the topic was deleted and made anew"
-	if f.s.config.onReset(false) == resetFail {
+	if f.s.config.OnReset.At(false) == sources.ResetFail {
 		return &finalError{errors.New(what + "; set on_reset: earliest to read the new one")}
 	}
 	f.gap(what, 0)

@@ -61,7 +61,7 @@ func TestAMemberThatWasStopped(t *testing.T) {
 	produce(t, c, message("logs", 0, "a"))
 	clock := &realClock{}
 	r := newRig(t, c.ListenAddrs(), func(c *Config) {
-		c.SessionTimeout, c.RebalanceTimeout = 300*time.Millisecond, time.Second
+		c.SessionTimeout, c.RebalanceTimeout = time.Second, 3*time.Second
 	})
 	r.clock = clock
 	one := r.start("one", nil)
@@ -116,7 +116,7 @@ func TestTheCoordinatorRefusesHeartbeatsAndCommits(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := groupCluster(t, 1, "logs")
 			produce(t, c, message("logs", 0, "a"))
-			r := newRig(t, c.ListenAddrs(), func(c *Config) { c.SessionTimeout = 300 * time.Millisecond })
+			r := newRig(t, c.ListenAddrs(), func(c *Config) { c.SessionTimeout = time.Second })
 			one := r.start("one", nil)
 			r.until("it is read", one.got("a"))
 			said := make(chan struct{})

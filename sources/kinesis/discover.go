@@ -76,19 +76,13 @@ func (v *supervisor) supervise(ctx context.Context, group *errgroup.Group) error
 	const what = "the list of shards"
 	backoff := sources.Backoff{Clock: v.clock, Min: v.config.BackoffMin, Max: v.config.BackoffMax}
 	for {
-		found, err := v.look(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			v.health.Failed(what, err)
-			if err := backoff.Wait(ctx); err != nil {
-				return err
-			}
-			continue
+		var found *stream
+		if err := backoff.Until(ctx, v.health, what, func(ctx context.Context) (err error) {
+			found, err = v.look(ctx)
+			return err
+		}); err != nil {
+			return err
 		}
-		v.health.Well(what)
-		backoff.Reset()
 		if err := v.plan(ctx, group, found); err != nil {
 			return err
 		}
@@ -106,7 +100,7 @@ func (v *supervisor) supervise(ctx context.Context, group *errgroup.Group) error
 func (v *supervisor) over(id string) {
 	v.marks[id] = mark{place: placeEnd}
 	delete(v.running, id)
-	v.note(id, -1)
+	v.delays.Note(id, -1)
 	v.log.Info("a shard has ended", "shard", id)
 }
 

@@ -135,7 +135,7 @@ func (r *reader) turn(ctx context.Context) (pause time.Duration, err error) {
 // next decides what follows an answer that was put into the intake.
 func (r *reader) next(ctx context.Context, out *kinesis.GetRecordsOutput, size int, began time.Time, closed bool) (time.Duration, error) {
 	behind := time.Duration(aws.ToInt64(out.MillisBehindLatest)) * time.Millisecond
-	r.note(r.shard.id, behind)
+	r.delays.Note(r.shard.id, behind)
 	r.iterator = out.NextShardIterator
 	if r.quiet++; !closed || len(out.Records) > 0 || behind > 0 {
 		r.quiet = 0

@@ -3,9 +3,7 @@ package kinesis
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
@@ -39,8 +37,7 @@ type Source struct {
 
 	skipped, gaps, foreign atomic.Uint64
 
-	mu     sync.Mutex               // guards behind
-	behind map[string]time.Duration // by shard: how old the next record is, as last heard
+	delays sources.Delays // by shard
 }
 
 // New makes the source. It connects to nothing.
@@ -56,7 +53,6 @@ func New(name string, c Config, env sources.Env) (*Source, error) {
 	log := env.Log.With("source", name)
 	s := &Source{
 		name: name, config: c, log: log, clock: env.Clock, health: sources.NewHealth(log), intake: in,
-		behind: make(map[string]time.Duration),
 	}
 	s.connect = s.dial
 	return s, nil
@@ -108,27 +104,12 @@ func (s *Source) Stats() sources.Stats {
 		}
 		stats.Drops["key of another shard"] += n
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range s.behind {
-		stats.Behind = max(stats.Behind, d)
-	}
+	s.delays.Fill(&stats)
 	return stats
 }
 
 // Close implements sources.Source.
 func (s *Source) Close() error { return s.intake.Close() }
-
-// note keeps how far a shard is behind; negative forgets it.
-func (s *Source) note(shard string, behind time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if behind < 0 {
-		delete(s.behind, shard)
-		return
-	}
-	s.behind[shard] = behind
-}
 
 // stream names the stream as requests do: by its ARN or by its name.
 func (s *Source) stream() (arn, name *string) {

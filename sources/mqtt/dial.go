@@ -35,5 +35,5 @@ func dial(ctx context.Context, b *broker, config *tls.Config) (net.Conn, error) 
 		_ = conn.CloseNow()
 		return nil, fmt.Errorf("the WebSocket server does not speak mqtt (it offers %q): the path of the URL may be wrong", got)
 	}
-	return websocket.NetConn(context.WithoutCancel(ctx), conn, websocket.MessageBinary), nil
+	return newWebSocket(websocket.NetConn(context.WithoutCancel(ctx), conn, websocket.MessageBinary)), nil
 }

@@ -29,6 +29,7 @@
 // retained messages again, so the session's filters are remembered, and only differences are told.
 // Filters that are configured no more are given up, or the session would go on with them for good.
 //
-// Run leaves its connection open, without a goroutine, until Close: the last
-// acknowledgements come with the last checkpoint, which is after Run.
+// Run leaves its connection open until Close: the last
+// acknowledgements come with the last checkpoint, which is after Run. No
+// goroutine is left with it but that of a WebSocket (websocket.go).
 package mqtt

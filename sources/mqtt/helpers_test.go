@@ -1,14 +1,10 @@
 package mqtt
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"sluice/pipeline"
 	"sluice/sources"
 	"sluice/sources/intake"
 	"sluice/sources/sourcetest"
@@ -16,20 +12,8 @@ import (
 
 // reading is a source that runs, and what it emitted.
 type reading struct {
+	*sourcetest.Reading
 	source *Source
-	log    *sourcetest.Log
-	lines  chan line
-	next   atomic.Int64  // the offset behind the last line
-	gate   chan struct{} // nil, or closed to let Emit go on
-	cancel context.CancelFunc
-	done   chan error
-	ended  bool
-}
-
-type line struct {
-	text, topic string
-	labels      map[string]string
-	offset      int64
 }
 
 // config returns one for a broker with short waits.
@@ -55,104 +39,27 @@ func read(t *testing.T, c Config, dir string, gate chan struct{}) *reading {
 // would stand: behind all that it emitted.
 func (r *reading) again(t *testing.T, c Config, dir string) *reading {
 	t.Helper()
-	r.stop(t)
-	return readFrom(t, c, dir, nil, sources.Positions{{Source: "mqtt"}: r.next.Load()})
+	r.Stop(t)
+	return readFrom(t, c, dir, nil, sources.Positions{{Source: "mqtt"}: r.Next.Load()})
 }
 
 func readFrom(t *testing.T, c Config, dir string, gate chan struct{}, from sources.Positions) *reading {
 	t.Helper()
-	r := &reading{log: &sourcetest.Log{}, lines: make(chan line, 100_000), gate: gate, done: make(chan error, 1)}
-	var err error
-	r.source, err = New("mqtt", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Dir: dir})
+	env, log := sourcetest.Env(nil, dir)
+	source, err := New("mqtt", c, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.source.farewell = 50 * time.Millisecond // most scripted brokers never close
-	ctx, cancel := context.WithCancel(t.Context())
-	r.cancel = cancel
-	go func() { r.done <- r.source.Run(ctx, from, r.emit) }()
-	t.Cleanup(func() {
-		r.stop(t)
-		if t.Failed() {
-			t.Log(r.log.String())
-		}
-	})
-	return r
-}
-
-func (r *reading) emit(ctx context.Context, b *pipeline.RecordBatch) error {
-	if r.gate != nil {
-		select {
-		case <-r.gate:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	for _, rec := range b.Records {
-		l := line{text: string(rec.Value), labels: b.Labels, offset: rec.Offset}
-		for _, h := range rec.Headers {
-			if h.Key == headerTopic {
-				l.topic = string(h.Value)
-			}
-		}
-		r.lines <- l
-		r.next.Store(l.offset + 1)
-	}
-	if b.Release != nil {
-		b.Release()
-	}
-	return nil
-}
-
-// stop ends the source and closes it.
-func (r *reading) stop(t *testing.T) {
-	t.Helper()
-	if r.ended {
-		return
-	}
-	r.ended = true
-	r.cancel()
-	select {
-	case err := <-r.done:
-		if err != nil && err != context.Canceled {
-			t.Errorf("Run gave %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("Run does not end")
-	}
-	if err := r.source.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// next waits for a line.
-func (r *reading) line(t *testing.T) line {
-	t.Helper()
-	select {
-	case l := <-r.lines:
-		return l
-	case <-time.After(20 * time.Second):
-		t.Fatalf("no line came\n%s", r.log)
-		return line{}
-	}
-}
-
-// expect waits for lines of these texts, in this order.
-func (r *reading) expect(t *testing.T, texts ...string) {
-	t.Helper()
-	for _, want := range texts {
-		if got := r.line(t); got.text != want {
-			t.Fatalf("got %q, want %q", got.text, want)
-		}
-	}
+	source.farewell = 50 * time.Millisecond // most scripted brokers never close
+	return &reading{sourcetest.Read(t, source, log, from, gate), source}
 }
 
 // none fails the test when a line is there.
 func (r *reading) none(t *testing.T) {
 	t.Helper()
 	select {
-	case l := <-r.lines:
-		t.Errorf("%q came", l.text)
+	case l := <-r.Lines:
+		t.Errorf("%q came", l.Text)
 	default:
 	}
 }

@@ -21,7 +21,7 @@ func TestAMessageOfQoS2IsTakenOnceAcrossConnectionsAndProcesses(t *testing.T) {
 	p, _ = b.accept(true, packets.Accepted)
 	p.publish("one", 2, 1, true)
 	p.acked(packets.Pubrec, 1)
-	r.expect(t, "one")
+	r.Expect(t, "one")
 	r.none(t)
 	if st := r.source.Stats(); st.Redelivered != 0 || st.Skipped != 1 {
 		t.Errorf("%+v", st)
@@ -35,7 +35,7 @@ func TestAMessageOfQoS2IsTakenOnceAcrossConnectionsAndProcesses(t *testing.T) {
 	p.acked(packets.Pubcomp, 1)
 	p.publish("two", 2, 1, false) // the id is free
 	p.acked(packets.Pubrec, 1)
-	r.expect(t, "two")
+	r.Expect(t, "two")
 
 	r = r.again(t, c, dir)
 	p, _ = b.accept(true, packets.Accepted)
@@ -43,7 +43,7 @@ func TestAMessageOfQoS2IsTakenOnceAcrossConnectionsAndProcesses(t *testing.T) {
 	p.acked(packets.Pubcomp, 1)
 	p.publish("three", 2, 1, true) // its first copy went with the connection
 	p.acked(packets.Pubrec, 1)
-	r.expect(t, "three")
+	r.Expect(t, "three")
 	r.none(t)
 }
 
@@ -68,7 +68,7 @@ func TestTheSessionsSubscriptionsFollowTheConfiguration(t *testing.T) {
 	if asked := p.grant(1); fmt.Sprint(asked.Topics, asked.Qoss) != "[logs/c] [1]" {
 		t.Errorf("subscribed to %v, %v", asked.Topics, asked.Qoss)
 	}
-	r.stop(t)
+	r.Stop(t)
 }
 
 func TestRetainedMessagesAreReadOnceAndOnlyIfWanted(t *testing.T) {
@@ -87,9 +87,9 @@ func TestRetainedMessagesAreReadOnceAndOnlyIfWanted(t *testing.T) {
 			} else {
 				r = r.again(t, c, dir)
 			}
-			until(t, "the subscription", func() bool { return r.log.Said("subscribed") == 1 })
+			until(t, "the subscription", func() bool { return r.Log.Said("subscribed") == 1 })
 			b.publish(t, "logs/new", "new", false, 1)
-			r.expect(t, want...)
+			r.Expect(t, want...)
 			if r.none(t); t.Failed() {
 				t.Fatalf("%s, run %d", retained, run)
 			}

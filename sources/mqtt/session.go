@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strings"
@@ -176,10 +175,14 @@ func (c *session) Read(b []byte) (int, error) {
 	return c.conn.Read(b)
 }
 
-// interrupt ends a wait for the broker.
+// interrupt ends a wait for the broker. Only the first time counts: one that
+// comes late must not end the wait of goodbye.
 func (c *session) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.finished {
+		return
+	}
 	c.finished = true
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 }
@@ -418,6 +421,7 @@ func (r *run) forget(m *memory, marks []string) {
 
 // goodbye says that the source is gone and closes the connection. Nothing else uses the session then.
 func (c *session) goodbye() {
+	c.interrupt()
 	if w := &c.source.config.LastWill; w.Topic != "" {
 		// Behind QoS 1 the broker waits for nothing more before it publishes.
 		c.out.send(willPacket(w, w.Payload, min(byte(w.QoS), 1), idOffline))
@@ -428,7 +432,24 @@ func (c *session) goodbye() {
 	}
 	// A connection that is closed with something unread is reset, and then the broker may
 	// never see what was just written: so what still comes is read until the broker closes.
-	_ = c.conn.SetReadDeadline(time.Now().Add(c.source.farewell))
-	_, _ = io.Copy(io.Discard, c.conn)
+	hearOut(c.conn, c.source.farewell)
 	c.out.close()
+}
+
+// hearOut reads until the broker closes the connection or is silent for so long. One that
+// is busy may have much to send before it reads on, so only what
+// goes on for five times as long is broken off.
+func hearOut(conn net.Conn, silence time.Duration) {
+	end := time.Now().Add(5 * silence)
+	buffer := make([]byte, 32<<10)
+	for {
+		until := time.Now().Add(silence)
+		if until.After(end) {
+			until = end
+		}
+		_ = conn.SetReadDeadline(until)
+		if _, err := conn.Read(buffer); err != nil {
+			return
+		}
+	}
 }

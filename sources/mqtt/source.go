@@ -26,7 +26,7 @@ type Source struct {
 	health  *sources.Health
 	log     *slog.Logger
 	clock   sources.Clock
-	// farewell bounds waiting for the broker to close the connection in the end.
+	// farewell is how long the broker may be silent in the end before it closes the connection.
 	farewell time.Duration
 
 	skipped, cut, redelivered, gaps atomic.Uint64

@@ -1,12 +1,12 @@
 package nats
 
 import (
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"sluice/pipeline/component"
+	"sluice/pipeline/natsconn"
 	"sluice/pipeline/tlsclient"
 	"sluice/sources"
 )
@@ -17,9 +17,8 @@ const (
 	StartLatest   = "latest"
 )
 
-// Words of on_reset and missing_stream.
+// Words of missing_stream.
 const (
-	resetFail   = "fail"
 	missingFail = "fail"
 	missingWait = "wait"
 )
@@ -66,7 +65,7 @@ type Config struct {
 	Start string `yaml:"start"`
 	// OnReset is where to go on when messages that were to be read next are gone, or the stream was made anew:
 	// earliest, latest or fail. Empty is earliest, but fail where durable state stands.
-	OnReset string `yaml:"on_reset"`
+	OnReset sources.Reset `yaml:"on_reset"`
 	// MissingStream says what to do about a stream that does not exist: fail or wait. The default is fail.
 	MissingStream string `yaml:"missing_stream"`
 	// MaxMessages is how many messages are asked for ahead of the pipeline.
@@ -102,7 +101,7 @@ func Default() Config {
 
 // Validate checks the configuration without reading a file.
 func (c *Config) Validate() error {
-	if err := c.validateServers(); err != nil {
+	if err := natsconn.CheckServers(c.Servers); err != nil {
 		return err
 	}
 	if err := c.TLS.Validate(); err != nil {
@@ -129,22 +128,6 @@ func (c *Config) Validate() error {
 		return component.Invalid("request_timeout", "it must be more than 0s")
 	case c.BackoffMin <= 0 || c.BackoffMax < c.BackoffMin:
 		return component.Invalid("backoff_max", "0s < backoff_min ≤ backoff_max must hold")
-	}
-	return nil
-}
-
-func (c *Config) validateServers() error {
-	if len(c.Servers) == 0 {
-		return component.Invalid("servers", "name at least one, such as nats://localhost:4222")
-	}
-	for _, s := range c.Servers {
-		u, err := url.Parse(s)
-		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return component.Invalid("servers", "an address is no URL such as nats://localhost:4222 or tls://localhost:4222")
-		}
-		if u.User != nil {
-			return component.Invalid("servers", "an address holds a user; set username and password, or token, so that no log shows them")
-		}
 	}
 	return nil
 }
@@ -177,8 +160,6 @@ func (c *Config) validateStream() error {
 		return component.Invalid("stream", "%q is no name of a stream: it is not empty and has no spaces and none of . * > / \\", c.Stream)
 	case c.Consumer != "" && !validName(c.Consumer):
 		return component.Invalid("consumer", "%q is no name of a consumer: it has no spaces and none of . * > / \\", c.Consumer)
-	case !slices.Contains([]string{"", StartEarliest, StartLatest, resetFail}, c.OnReset):
-		return component.Invalid("on_reset", "%q is none of earliest, latest, fail", c.OnReset)
 	case c.MissingStream != missingFail && c.MissingStream != missingWait:
 		return component.Invalid("missing_stream", "%q is neither fail nor wait", c.MissingStream)
 	case c.Start != StartEarliest && c.Start != StartLatest && c.startTime().IsZero():
@@ -189,7 +170,7 @@ func (c *Config) validateStream() error {
 			return component.Invalid("filter_subjects", "%q is no subject, such as logs.web.*", f)
 		}
 	}
-	return nil
+	return c.OnReset.Validate()
 }
 
 // validName tells whether a server takes a name for a stream or a consumer.
@@ -204,17 +185,6 @@ func (c *Config) startTime() time.Time {
 		return time.Time{}
 	}
 	return t
-}
-
-// onReset is what OnReset means; held says that durable state stands at the position.
-func (c *Config) onReset(held bool) string {
-	switch {
-	case c.OnReset != "":
-		return c.OnReset
-	case held:
-		return resetFail
-	}
-	return StartEarliest
 }
 
 func init() {

@@ -3,31 +3,24 @@ package nats
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"sluice/pipeline/tlsclient"
+	"sluice/pipeline/natsconn"
 )
 
 // options are those of every connection, but for what ends with a session.
 // They read the files that the configuration names where the library does not.
 func (c *Config) options() ([]nats.Option, error) {
-	opts := []nats.Option{
-		nats.Name(c.ClientName), nats.Timeout(c.RequestTimeout),
-		// A session is a connection: what follows it has to put the consumer right first.
-		nats.NoReconnect(), nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+	// A session is a connection: what follows it has to put the consumer right first.
+	opts, err := natsconn.Options(c.ClientName, c.RequestTimeout, c.TLS)
+	if err != nil {
+		return nil, err
 	}
-	if c.TLS != (tlsclient.Config{}) {
-		config, err := c.TLS.Build()
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, nats.Secure(config))
-	}
+	opts = append(opts, nats.PingInterval(10*time.Second), nats.MaxPingsOutstanding(2))
 	if c.TLSFirst {
 		opts = append(opts, nats.TLSHandshakeFirst())
 	}
@@ -75,24 +68,13 @@ func secret(text, key, path string) (string, error) {
 	return strings.TrimRight(string(content), "\r\n"), nil
 }
 
-// dialer ends a connection attempt when ctx is done.
-type dialer struct {
-	ctx     context.Context
-	timeout time.Duration
-}
-
-// Dial implements nats.CustomDialer.
-func (d dialer) Dial(network, address string) (net.Conn, error) {
-	return (&net.Dialer{Timeout: d.timeout}).DialContext(d.ctx, network, address)
-}
-
 // connect opens the session's connection. ended gets why it is of no more use.
 func (s *Source) connect(ctx context.Context, ended func(error)) (*nats.Conn, error) {
 	opts, err := s.config.options()
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, nats.SetCustomDialer(dialer{ctx, s.config.RequestTimeout}),
+	opts = append(opts,
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			err := nc.LastError()
 			if err == nil {
@@ -102,5 +84,5 @@ func (s *Source) connect(ctx context.Context, ended func(error)) (*nats.Conn, er
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { ended(err) }),
 	)
-	return nats.Connect(strings.Join(s.config.Servers, ","), opts...)
+	return natsconn.Connect(ctx, s.config.Servers, s.config.RequestTimeout, opts...)
 }

@@ -13,8 +13,8 @@
 // once AckWait has passed, behind younger ones: to skip all below the last
 // sequence would lose them, and to take them would break the order. So the
 // consumer's own count of deliveries is followed, and at the first gap in it, or
-// where anything is delivered and not acknowledged when a session begins, the consumer is
-// made anew from the last position that was committed. Messages that were emitted already come
+// where anything is delivered and not acknowledged or a request of someone else's waits when a session
+// begins, the consumer is made anew from the last position that was committed. Messages that were emitted already come
 // again then and are recognised by their sequence.
 //
 // It is made anew from what was committed and not from what was emitted, since

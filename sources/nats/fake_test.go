@@ -81,15 +81,20 @@ func (b *broker) stop() {
 	b.s.WaitForShutdown()
 }
 
-func (b *broker) stream(c jetstream.StreamConfig) jetstream.Stream {
-	b.t.Helper()
+// logs is the configuration of a stream, of the tests' name and subjects where it has none of its own.
+func logs(c jetstream.StreamConfig) jetstream.StreamConfig {
 	if c.Name == "" {
 		c.Name = "LOGS"
 	}
 	if c.Subjects == nil {
 		c.Subjects = []string{"logs.>"}
 	}
-	s, err := b.connect().CreateStream(b.t.Context(), c)
+	return c
+}
+
+func (b *broker) stream(c jetstream.StreamConfig) jetstream.Stream {
+	b.t.Helper()
+	s, err := b.connect().CreateStream(b.t.Context(), logs(c))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -100,7 +105,8 @@ func (b *broker) stream(c jetstream.StreamConfig) jetstream.Stream {
 func (b *broker) publish(subject string, from, to int) {
 	b.t.Helper()
 	for i := from; i < to; i++ {
-		if _, err := b.connect().PublishAsync(subject, fmt.Appendf(nil, "line %d", i)); err != nil {
+		// The library allows a server 200 ms to take one of thousands that wait.
+		if _, err := b.connect().PublishAsync(subject, fmt.Appendf(nil, "line %d", i), jetstream.WithStallWait(20*time.Second)); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -168,6 +174,7 @@ type run struct {
 	next    int64
 	told    []pipeline.Partition
 	gate    chan struct{} // when set, Emit waits for it
+	asked   int           // how often Emit was called
 }
 
 type lines struct {
@@ -220,6 +227,9 @@ func beginWith(t testing.TB, c Config, dir string, position int64, gate chan str
 }
 
 func (r *run) emit(ctx context.Context, b *pipeline.RecordBatch) error {
+	r.mu.Lock()
+	r.asked++
+	r.mu.Unlock()
 	if r.gate != nil {
 		select {
 		case <-r.gate:

@@ -7,16 +7,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-)
 
-func (r *reader) jetstream(conn *nats.Conn) (jetstream.JetStream, error) {
-	if r.s.config.Domain != "" {
-		return jetstream.NewWithDomain(conn, r.s.config.Domain)
-	}
-	return jetstream.New(conn)
-}
+	"sluice/sources"
+)
 
 // place finds where reading goes on and puts the consumer there.
 func (r *reader) place(ctx context.Context, js jetstream.JetStream) error {
@@ -132,14 +126,13 @@ func (r *reader) check(info *jetstream.StreamInfo) error {
 func (r *reader) lost(what string, first, last uint64) error {
 	held := r.held && !r.proven
 	next := max(first, 1)
-	switch r.s.config.onReset(held) {
-	case resetFail:
+	switch r.s.config.OnReset.At(held) {
+	case sources.ResetFail:
 		if held {
-			return &finalError{fmt.Errorf("%s, and the state stands there; give its state up with `sluice state reset --partition %s`, "+
-				"or set on_reset: earliest or latest to go on with the messages between missing from it", what, r.s.part)}
+			return &finalError{sources.HeldError(what, "messages", r.s.part)}
 		}
 		return &finalError{fmt.Errorf("%s; set on_reset: earliest to go on from the earliest, or latest", what)}
-	case StartLatest:
+	case sources.ResetLatest:
 		next = last + 1
 	}
 	r.gap(what, next)
@@ -230,7 +223,9 @@ func (r *reader) durable(ctx context.Context, stream jetstream.Stream, info *jet
 	}
 	want := r.consumerConfig(info)
 	fits := stands.Config.AckPolicy == want.AckPolicy && slices.Equal(filters(&stands.Config), filters(&want))
-	if !fits || stands.NumAckPending > 0 || stands.Delivered.Stream >= max(r.next, 1) {
+	// Requests that wait are of a process that ended, or of a connection that the server has not seen close:
+	// what is published next would go to them, and come again only after AckWait. They end with the consumer.
+	if !fits || stands.NumWaiting > 0 || stands.NumAckPending > 0 || stands.Delivered.Stream >= max(r.next, 1) {
 		return r.recreate(ctx, stream, info)
 	}
 	marked := stands.Config
@@ -273,8 +268,9 @@ func (r *reader) create(ctx context.Context, stream jetstream.Stream, info *jets
 			return err
 		}
 	}
+	// Not to update one that another process made in the meantime: it would go on reading through it, too.
 	var err error
-	if r.consumer, err = stream.CreateOrUpdateConsumer(ctx, r.consumerConfig(info)); err != nil {
+	if r.consumer, err = stream.CreateConsumer(ctx, r.consumerConfig(info)); err != nil {
 		return fmt.Errorf("making consumer %s: %w", r.s.config.Consumer, err)
 	}
 	return r.unguard(ctx, stream, info)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pipeline"
+	"sluice/pipeline/natsconn"
 	"sluice/sources"
 )
 
@@ -61,7 +62,7 @@ func (r *reader) session(ctx context.Context, backoff *sources.Backoff) error {
 	if err != nil {
 		return err
 	}
-	js, err := r.jetstream(conn)
+	js, err := natsconn.JetStream(conn, r.s.config.Domain)
 	if err != nil {
 		conn.Close()
 		return &finalError{err}

@@ -15,7 +15,6 @@ import (
 const (
 	StartEarliest = "earliest"
 	StartLatest   = "latest"
-	resetFail     = "fail"
 )
 
 // Config says which streams are read, and how. Start from Default.
@@ -59,7 +58,7 @@ type Config struct {
 	Start string `yaml:"start"`
 	// OnReset is where to go on when entries behind the position were trimmed away or the stream was made anew:
 	// earliest, latest or fail. Empty is earliest, but fail where durable state stands.
-	OnReset string `yaml:"on_reset"`
+	OnReset sources.Reset `yaml:"on_reset"`
 	// Field is the field of an entry that is the line; the other fields become headers, which
 	// decode.labels_from can make labels of. When empty the whole entry is the record, as a JSON object of its fields.
 	Field string `yaml:"field"`
@@ -164,21 +163,8 @@ func (c *Config) validateStreams() error {
 		return component.Invalid("shared_group", "it needs a group")
 	case c.Start != StartEarliest && c.Start != StartLatest:
 		return component.Invalid("start", "%q is neither earliest nor latest", c.Start)
-	case !slices.Contains([]string{"", StartEarliest, StartLatest, resetFail}, c.OnReset):
-		return component.Invalid("on_reset", "%q is none of earliest, latest, fail", c.OnReset)
 	}
-	return nil
-}
-
-// onReset is what OnReset means; held says that durable state stands at the position.
-func (c *Config) onReset(held bool) string {
-	switch {
-	case c.OnReset != "":
-		return c.OnReset
-	case held:
-		return resetFail
-	}
-	return StartEarliest
+	return c.OnReset.Validate()
 }
 
 func init() {

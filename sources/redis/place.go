@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"sluice/sources"
 )
 
 // standing is how a stream stands.
@@ -125,14 +127,13 @@ func (r *reader) trimmed(st *standing, m *membership) bool {
 func (r *reader) lost(what string, st *standing, behind bool) error {
 	held := r.held && !r.proven
 	next := r.next
-	switch r.s.config.onReset(held) {
-	case resetFail:
+	switch r.s.config.OnReset.At(held) {
+	case sources.ResetFail:
 		if held {
-			return &finalError{fmt.Errorf("%s, and the state stands there; give its state up with `sluice state reset --partition %s`, "+
-				"or set on_reset: earliest or latest to go on with the entries between missing from it", what, r.stream.part)}
+			return &finalError{sources.HeldError(what, "entries", r.stream.part)}
 		}
 		return &finalError{fmt.Errorf("%s; set on_reset: earliest to go on with what is there, or latest", what)}
-	case StartLatest:
+	case sources.ResetLatest:
 		next = st.last + 1
 	default:
 		switch {

@@ -282,7 +282,7 @@ func TestAStreamThatWentBack(t *testing.T) {
 			t.Fatalf("it ends with %v", err)
 		}
 		r.end()
-		c.OnReset = StartEarliest
+		c.OnReset = sources.ResetEarliest
 		r = begin(t, c, at(49))
 		r.awaitRecords(10)
 		r.want("logs", 0, 10)

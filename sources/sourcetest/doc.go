@@ -7,4 +7,6 @@
 //	r := sourcetest.Start(t, s, log, nil)
 //	r.Expect("topic/0:a,b")
 //	next := r.Stop()
+//
+// Read looks at the lines one after the other, for tests that play a broker.
 package sourcetest

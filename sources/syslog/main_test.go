@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -37,8 +38,8 @@ type world struct {
 	count   int
 }
 
-// listening runs a source that listens on the given addresses until the test ends.
-func listening(t testing.TB, change func(*Config), listen ...string) *world {
+// newWorld makes a source of the given addresses, which does not run yet.
+func newWorld(t testing.TB, change func(*Config), listen ...string) *world {
 	t.Helper()
 	w := &world{
 		t: t, log: &sourcetest.Log{}, ended: make(chan error, 1),
@@ -55,6 +56,13 @@ func listening(t testing.TB, change func(*Config), listen ...string) *world {
 		t.Fatal(err)
 	}
 	w.source.batches.poison = true
+	return w
+}
+
+// listening runs a source that listens on the given addresses until the test ends.
+func listening(t testing.TB, change func(*Config), listen ...string) *world {
+	t.Helper()
+	w := newWorld(t, change, listen...)
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
 	go func() { w.ended <- w.source.Run(ctx, nil, w.emit) }()
@@ -65,6 +73,25 @@ func listening(t testing.TB, change func(*Config), listen ...string) *world {
 		return len(w.source.listeners) == len(listen)
 	})
 	return w
+}
+
+// piped runs a source that serves one connection, a pipe: within a bubble its
+// deadlines go by the bubble's clock.
+func piped(t testing.TB, change func(*Config)) (*world, net.Conn) {
+	t.Helper()
+	w := newWorld(t, change, "tcp://127.0.0.1:0")
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	client, server := net.Pipe()
+	serve := func(ctx context.Context) error {
+		return w.source.serve(ctx, &listener{address: w.source.places[0]}, server, netip.MustParseAddr("192.0.2.1"))
+	}
+	go func() { w.ended <- w.source.in.Run(ctx, nil, w.emit, serve) }()
+	t.Cleanup(func() {
+		client.Close()
+		w.end()
+	})
+	return w, client
 }
 
 // end stops the source and waits for it.

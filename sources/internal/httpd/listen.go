@@ -218,10 +218,15 @@ func (s *Source) listen(ctx context.Context) ([]*listener, error) {
 			}
 			return nil, err
 		}
-		out = append(out, &listener{
-			Listener: l, name: place, log: s.log, health: s.health, limits: s.limits, allow: s.prefixes, counters: &s.counters, ctx: ctx,
-			retry: sources.Backoff{Clock: s.clock, Min: 10 * time.Millisecond, Max: time.Second},
-		})
+		out = append(out, s.admitting(ctx, l, place))
 	}
 	return out, nil
+}
+
+// admitting has a listener let in those that may come.
+func (s *Source) admitting(ctx context.Context, l net.Listener, name string) *listener {
+	return &listener{
+		Listener: l, name: name, log: s.log, health: s.health, limits: s.limits, allow: s.prefixes, counters: &s.counters, ctx: ctx,
+		retry: sources.Backoff{Clock: s.clock, Min: 10 * time.Millisecond, Max: time.Second},
+	}
 }

@@ -48,8 +48,8 @@ type setup struct {
 	Endpoints []Endpoint
 	Dir       string
 	From      sources.Positions
-	Calm      time.Duration
-	gated     bool // the pipeline takes nothing until open
+	Clock     sources.Clock // the wall's where nil
+	gated     bool          // the pipeline takes nothing until open
 }
 
 // world runs a source and keeps what it emits.
@@ -60,6 +60,7 @@ type world struct {
 	stop   context.CancelFunc
 	ended  chan error
 	client *http.Client
+	pipes  *pipes // instead of the network, where not nil
 
 	mu      sync.Mutex
 	lines   []string
@@ -79,8 +80,8 @@ func standard() []Endpoint {
 	}
 }
 
-// listening runs a source on a free port until the test ends.
-func listening(t testing.TB, change func(*setup)) *world {
+// newWorld makes a source, which does not run yet, and what it begins at.
+func newWorld(t testing.TB, change func(*setup)) (*world, setup) {
 	t.Helper()
 	w := &world{t: t, log: &lockedBuffer{}, ended: make(chan error, 1), changed: make(chan struct{}), next: make(sources.Positions)}
 	s := setup{Config: Default(), Intake: intake.Default(intake.Direct), Endpoints: standard()}
@@ -93,28 +94,101 @@ func listening(t testing.TB, change func(*setup)) *world {
 		w.gate = make(chan struct{})
 	}
 	var err error
-	env := sources.Env{Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Dir: s.Dir}
+	env := sources.Env{Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Clock: s.Clock, Dir: s.Dir}
 	w.source, err = New("in", "http", s.Config, s.Intake, s.Endpoints, env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.source.Poison()
 	w.source.calm = 50 * time.Millisecond
-	if s.Calm > 0 {
-		w.source.calm = s.Calm
-	}
+	return w, s
+}
+
+// listening runs a source on a free port until the test ends.
+func listening(t testing.TB, change func(*setup)) *world {
+	t.Helper()
+	w, s := newWorld(t, change)
+	w.run(t, func(ctx context.Context) error { return w.source.Run(ctx, s.From, w.emit) })
+	return w
+}
+
+// piped runs a source whose connections are pipes: within a bubble their
+// deadlines go by the bubble's clock, and no busy machine misses one.
+func piped(t testing.TB, change func(*setup)) *world {
+	t.Helper()
+	w, s := newWorld(t, change)
+	w.pipes = &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	w.run(t, func(ctx context.Context) error {
+		encrypted, err := w.source.prepare()
+		if err != nil {
+			return err
+		}
+		l := []*listener{w.source.admitting(ctx, w.pipes, "pipes")}
+		return w.source.in.Run(ctx, s.From, w.emit, func(ctx context.Context) error { return w.source.receive(ctx, l, encrypted) })
+	})
+	return w
+}
+
+// run runs the source until the test ends.
+func (w *world) run(t testing.TB, run func(context.Context) error) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
-	go func() { w.ended <- w.source.Run(ctx, s.From, w.emit) }()
+	go func() { w.ended <- run(ctx) }()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true, MaxIdleConnsPerHost: 64}
+	if w.pipes != nil {
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return w.pipes.dial() }
+	}
 	w.client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	t.Cleanup(func() {
 		w.end()
 		transport.CloseIdleConnections()
 	})
 	w.until("it listens", func() bool { return len(w.source.Addresses()) > 0 })
-	return w
 }
+
+// pipes is a network without a kernel.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+var pipeAddr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80}
+
+// pipe is the server's end of a connection.
+type pipe struct{ net.Conn }
+
+func (pipe) RemoteAddr() net.Addr { return pipeAddr }
+
+func (p *pipes) dial() (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- pipe{server}:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Accept implements net.Listener.
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (p *pipes) Addr() net.Addr { return pipeAddr }
 
 // end stops the source, commits what was emitted, and closes it.
 func (w *world) end() {
@@ -278,7 +352,11 @@ func (w *world) post(path, body string, status int, head ...string) answer {
 // dial connects without HTTP.
 func (w *world) dial() net.Conn {
 	w.t.Helper()
-	c, err := net.Dial("tcp", w.address())
+	dial := func() (net.Conn, error) { return net.Dial("tcp", w.address()) }
+	if w.pipes != nil {
+		dial = w.pipes.dial
+	}
+	c, err := dial()
 	if err != nil {
 		w.t.Fatal(err)
 	}
