@@ -34,6 +34,7 @@ func main() {
 	length := flag.Duration("for", 0, "stop after this long; 0 runs until interrupted")
 	seed := flag.Uint64("seed", 1, "seed of the stream of logs")
 	to := flag.String("produce", "", "write the logs to the broker at this address, and do nothing else")
+	devices := flag.String("mqtt", "", "with -produce, publish those of devices to the MQTT broker at this URL, too, a tenth as many")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -46,7 +47,7 @@ func main() {
 	}
 	run := func() error { return demo(ctx, *config, *rate, *seed) }
 	if *to != "" {
-		run = func() error { return produce(ctx, *to, *rate, *seed) }
+		run = func() error { return produceAll(ctx, *to, *devices, *rate, *seed) }
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

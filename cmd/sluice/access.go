@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,9 +28,12 @@ func bouncersCommand() *cobra.Command {
 				for i := range found {
 					b := &found[i]
 					found[i].KeyHash = "" // nobody needs to see it
-					rows[i] = []string{b.Name, b.Address, b.Kind, b.Version, ago(b.LastPull)}
+					rows[i] = []string{
+						b.Name, b.Address, cmp.Or(b.Kind, b.Reported.Type), cmp.Or(b.Version, b.Reported.Version), ago(b.LastPull), b.Reported.OS, ago(b.Reported.At),
+					}
 				}
-				return table.Write(cmd.OutOrStdout(), flags.output, []string{"name", "address", "kind", "version", "last pull"}, rows, found)
+				header := []string{"name", "address", "kind", "version", "last pull", "os", "last report"}
+				return table.Write(cmd.OutOrStdout(), flags.output, header, rows, found)
 			})
 		},
 	}
@@ -58,7 +62,8 @@ func bouncersCommand() *cobra.Command {
 			})
 		},
 	}
-	return group("bouncers", "Say which bouncers may ask for decisions", &flags, list, add, rotate, change(&flags, "delete", "Forget a bouncer", http.MethodDelete, "/bouncers/%s"))
+	return group("bouncers", "Say which bouncers may ask for decisions", &flags, list, bouncersInspect(&flags), add, rotate,
+		change(&flags, "delete", "Forget a bouncer", http.MethodDelete, "/bouncers/%s"))
 }
 
 // secretOnce shows a secret that nobody can learn later.
@@ -75,11 +80,18 @@ func change(flags *apiFlags, use, short, method, path string) *cobra.Command {
 				if err := c.Do(cmd.Context(), method, fmt.Sprintf(path, url.PathEscape(args[0])), nil, nil); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: done\n", args[0])
-				return nil
+				return flags.said(cmd, args[0]+": done", []string{"name", "done"}, []string{args[0], use}, map[string]string{"name": args[0], "done": use})
 			})
 		},
 	}
+}
+
+// status tells whether a machine may sign in.
+func status(m *store.Machine) string {
+	if m.Valid {
+		return "valid"
+	}
+	return "waits for validation"
 }
 
 func machinesCommand() *cobra.Command {
@@ -97,13 +109,12 @@ func machinesCommand() *cobra.Command {
 				for i := range found {
 					m := &found[i]
 					found[i].PasswordHash = "" // nobody needs to see it
-					valid := "waits for validation"
-					if m.Valid {
-						valid = "valid"
+					rows[i] = []string{
+						m.Name, m.Address, cmp.Or(m.Version, m.Reported.Version), status(m), ago(m.LastBeat), ago(m.LastPush), m.Reported.OS, ago(m.Reported.At),
 					}
-					rows[i] = []string{m.Name, m.Address, m.Version, valid, ago(m.LastBeat), ago(m.LastPush)}
 				}
-				return table.Write(cmd.OutOrStdout(), flags.output, []string{"name", "address", "version", "status", "last heartbeat", "last push"}, rows, found)
+				header := []string{"name", "address", "version", "status", "last heartbeat", "last push", "os", "last report"}
+				return table.Write(cmd.OutOrStdout(), flags.output, header, rows, found)
 			})
 		},
 	}
@@ -120,7 +131,7 @@ func machinesCommand() *cobra.Command {
 		},
 	}
 	add.Flags().StringVarP(&password, "password", "p", "", "the password; a random one when empty")
-	return group("machines", "Say which machines may push alerts and manage decisions", &flags, list, add,
+	return group("machines", "Say which machines may push alerts and manage decisions", &flags, list, machinesInspect(&flags), add,
 		change(&flags, "validate", "Let a machine sign in that registered itself", http.MethodPost, "/machines/%s/validate"),
 		change(&flags, "delete", "Forget a machine: its tokens are worth nothing from then on", http.MethodDelete, "/machines/%s"))
 }

@@ -69,9 +69,13 @@ func alertsShow(flags *apiFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID", Short: "Show an alert whole, as JSON", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := strconv.ParseUint(args[0], 10, 63)
+			if err != nil {
+				return usageError{fmt.Errorf("%q is no number of an alert", args[0])}
+			}
 			return flags.with(cmd.Context(), func(c *localapi.Client) error {
 				var a lapi.Alert
-				if err := c.Do(cmd.Context(), http.MethodGet, "/alerts/"+args[0], nil, &a); err != nil {
+				if err := c.Do(cmd.Context(), http.MethodGet, fmt.Sprintf("/alerts/%d", id), nil, &a); err != nil {
 					return err
 				}
 				return table.Write(cmd.OutOrStdout(), table.JSON, nil, nil, a)
@@ -88,14 +92,11 @@ func alertsDelete(flags *apiFlags) *cobra.Command {
 		Use: "delete (--id ID | --all | FILTER...)", Short: "Delete alerts, and withdraw their decisions", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter.limit = 0
-			path := "/alerts?" + filter.query("decision_type").Encode()
-			switch {
-			case id > 0:
-				path = fmt.Sprintf("/alerts/%d", id)
-			case !filter.some() && !all:
-				return usageError{fmt.Errorf("name what is to be deleted, or --all")}
+			path, err := filter.one("/alerts", "decision_type", id, all)
+			if err != nil {
+				return err
 			}
-			return flags.with(cmd.Context(), func(c *localapi.Client) error { return deleteThem(cmd, c, path) })
+			return flags.with(cmd.Context(), func(c *localapi.Client) error { return deleteThem(cmd, flags, c, path) })
 		},
 	}
 	filter.add(cmd, true)

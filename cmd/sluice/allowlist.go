@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,19 +8,16 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"sluice/cmd/internal/table"
-	"sluice/pipeline/decisions"
-	"sluice/pipeline/duration"
 	"sluice/sinks/localapi"
 	"sluice/sinks/localapi/store"
 )
 
 func allowlistCommand() *cobra.Command {
 	var flags apiFlags
-	return group("allowlist", "Name addresses and ranges on which nothing is decided", &flags,
+	return group("allowlist", "Name addresses, ranges and conditions on which nothing is decided", &flags,
 		allowlistList(&flags), allowlistShow(&flags), allowlistAdd(&flags), allowlistRemove(&flags),
 		change(&flags, "delete", "Forget an allow-list; what it withdrew stays withdrawn", http.MethodDelete, "/allowlists/%s"))
 }
@@ -68,7 +64,7 @@ func allowlistShow(flags *apiFlags) *cobra.Command {
 					if !it.Until.IsZero() {
 						until = ago(it.Until)
 					}
-					rows[i] = []string{it.Value, until, it.Comment}
+					rows[i] = []string{it.Text(), until, it.Comment}
 				}
 				return table.Write(cmd.OutOrStdout(), flags.output, []string{"value", "until", "comment"}, rows, l.Items)
 			})
@@ -89,75 +85,60 @@ func allowlistNamed(cmd *cobra.Command, c *localapi.Client, name string) (store.
 }
 
 func allowlistAdd(flags *apiFlags) *cobra.Command {
-	var comment, length, description string
+	var comment, expire, description string
+	var expressions []string
 	cmd := &cobra.Command{
-		Use: "add NAME VALUE...", Short: "Put addresses and ranges on an allow-list, and withdraw what was decided on them", Args: cobra.MinimumNArgs(2),
+		Use: "add NAME (VALUE... | --expression EXPRESSION)", Short: "Put addresses, ranges and conditions on an allow-list, and withdraw what was decided on them",
+		Long: "Put addresses, ranges and conditions on an allow-list, and withdraw what was decided on them.\n\n" +
+			"An expression looks at Alert, as the filters of profiles do: nothing is decided on alerts that it holds for, such as\n" +
+			"--expression 'Alert.Source.AsNumber == \"15169\"'. A range is excepted by an item around it, and by one inside it.",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && len(expressions) == 0 {
+				return usageError{fmt.Errorf("name an address, a range, or an --expression")}
+			}
 			until := time.Time{}
-			if length != "" {
-				d, err := duration.Parse(length)
+			if expire != "" {
+				d, err := length("expire", expire)
 				if err != nil {
-					return usageError{err}
+					return err
 				}
 				until = time.Now().Add(d).UTC().Truncate(time.Second)
 			}
-			return flags.with(cmd.Context(), func(c *localapi.Client) error {
-				l, err := allowlistNamed(cmd, c, args[0])
-				if err != nil {
-					l = store.Allowlist{Name: args[0], ID: uuid.NewString()}
-				}
-				if description != "" {
-					l.Description = description
-				}
-				now := time.Now().UTC().Truncate(time.Second)
-				for _, value := range args[1:] {
-					l.Items = slices.DeleteFunc(l.Items, func(it store.Allowed) bool { return same(it.Value, value) })
-					l.Items = append(l.Items, store.Allowed{Value: value, Comment: comment, Created: now, Until: until})
-				}
-				return putAllowlist(cmd, c, &l)
-			})
+			change := store.AllowlistChange{Description: description}
+			for _, value := range args[1:] {
+				change.Add = append(change.Add, store.Allowed{Value: value, Comment: comment, Until: until})
+			}
+			for _, src := range expressions {
+				change.Add = append(change.Add, store.Allowed{Expression: src, Comment: comment, Until: until})
+			}
+			return changeAllowlist(cmd, flags, args[0], &change)
 		},
 	}
+	cmd.Flags().StringArrayVar(&expressions, "expression", nil, "a condition over Alert; several may be given")
 	cmd.Flags().StringVarP(&comment, "comment", "m", "", "why they are on it")
-	cmd.Flags().StringVarP(&length, "expire", "e", "", "how long they stay on it, such as 7d; for good when empty")
+	cmd.Flags().StringVarP(&expire, "expire", "e", "", "how long they stay on it, such as 7d; for good when empty")
 	cmd.Flags().StringVar(&description, "description", "", "what the list is for")
 	return cmd
 }
 
-// same tells whether two texts name the same address or range.
-func same(a, b string) bool {
-	p, err := decisions.ParsePrefix(a)
-	q, err2 := decisions.ParsePrefix(b)
-	return errors.Join(err, err2) == nil && p == q
-}
-
-func putAllowlist(cmd *cobra.Command, c *localapi.Client, l *store.Allowlist) error {
-	var w localapi.Withdrawn
-	if err := c.Do(cmd.Context(), http.MethodPut, "/allowlists/"+url.PathEscape(l.Name), l, &w); err != nil {
-		return err
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s: %d items, %d decisions withdrawn\n", l.Name, len(l.Items), w.Withdrawn)
-	return nil
+// changeAllowlist has the server change a list, and says what came of it.
+func changeAllowlist(cmd *cobra.Command, flags *apiFlags, name string, change *store.AllowlistChange) error {
+	return flags.with(cmd.Context(), func(c *localapi.Client) error {
+		var l localapi.ChangedAllowlist
+		if err := c.Do(cmd.Context(), http.MethodPatch, "/allowlists/"+url.PathEscape(name), change, &l); err != nil {
+			return err
+		}
+		return flags.said(cmd, fmt.Sprintf("%s: %d items, %d decisions withdrawn", l.Name, l.Items, l.Withdrawn),
+			[]string{"name", "items", "withdrawn"}, []string{l.Name, strconv.Itoa(l.Items), strconv.Itoa(l.Withdrawn)}, l)
+	})
 }
 
 func allowlistRemove(flags *apiFlags) *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NAME VALUE...", Short: "Take addresses and ranges off an allow-list", Args: cobra.MinimumNArgs(2),
+		Use: "remove NAME VALUE...", Short: "Take addresses, ranges and expressions off an allow-list", Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return flags.with(cmd.Context(), func(c *localapi.Client) error {
-				l, err := allowlistNamed(cmd, c, args[0])
-				if err != nil {
-					return err
-				}
-				for _, value := range args[1:] {
-					before := len(l.Items)
-					l.Items = slices.DeleteFunc(l.Items, func(it store.Allowed) bool { return same(it.Value, value) })
-					if len(l.Items) == before {
-						return fmt.Errorf("%q is not on the allow-list %q", value, args[0])
-					}
-				}
-				return putAllowlist(cmd, c, &l)
-			})
+			return changeAllowlist(cmd, flags, args[0], &store.AllowlistChange{Remove: args[1:]})
 		},
 	}
 }

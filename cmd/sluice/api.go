@@ -12,6 +12,7 @@ import (
 
 	"sluice/cmd/internal/app"
 	"sluice/cmd/internal/table"
+	"sluice/pipeline/duration"
 	"sluice/sinks/localapi"
 )
 
@@ -47,6 +48,15 @@ func (f *apiFlags) with(ctx context.Context, do func(c *localapi.Client) error) 
 	return do(client)
 }
 
+// said tells what was done: in a sentence, or as a row or an object for programs.
+func (f *apiFlags) said(cmd *cobra.Command, sentence string, header, row []string, item any) error {
+	if f.output == table.Text {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), sentence)
+		return err
+	}
+	return table.Write(cmd.OutOrStdout(), f.output, header, [][]string{row}, item)
+}
+
 // group makes a command that has others.
 func group(use, short string, flags *apiFlags, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
@@ -74,9 +84,9 @@ func (f *filterFlags) add(cmd *cobra.Command, alerts bool) {
 	fs.StringVarP(&f.scenario, "scenario", "s", "", "of a `scenario`")
 	fs.StringVarP(&f.typ, "type", "t", "", "of a `type`, such as ban")
 	fs.StringVar(&f.origin, "origin", "", "of an `origin`, such as crowdsec, cscli, lists")
+	fs.StringVar(&f.since, "since", "", "newer than a `time or duration`, such as 4h")
+	fs.StringVar(&f.until, "until", "", "older than a `time or duration`")
 	if alerts {
-		fs.StringVar(&f.since, "since", "", "newer than a `time or duration`, such as 4h")
-		fs.StringVar(&f.until, "until", "", "older than a `time or duration`")
 		fs.IntVarP(&f.limit, "limit", "l", 50, "at most so many; 0 for all")
 	}
 }
@@ -99,6 +109,32 @@ func (f *filterFlags) query(typ string) url.Values {
 		q.Set("limit", fmt.Sprint(f.limit))
 	}
 	return q
+}
+
+// one returns the path of what a command names: one thing by its id, or all
+// that the flags select.
+func (f *filterFlags) one(path, typ string, id int64, all bool) (string, error) {
+	switch {
+	case id < 0 || id > 0 && (f.some() || all):
+		return "", usageError{fmt.Errorf("name one by --id, or several by the other flags, not both")}
+	case id > 0:
+		return fmt.Sprintf("%s/%d", path, id), nil
+	case !f.some() && !all:
+		return "", usageError{fmt.Errorf("name what is to go, or --all")}
+	}
+	return path + "?" + f.query(typ).Encode(), nil
+}
+
+// length reads how long something lasts, which must be above 0.
+func length(flag, text string) (time.Duration, error) {
+	d, err := duration.Parse(text)
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("%s is not above 0", text)
+	}
+	if err != nil {
+		return 0, usageError{fmt.Errorf("the flag --%s: %w", flag, err)}
+	}
+	return d, nil
 }
 
 // some tells whether anything is selected.

@@ -51,12 +51,17 @@ func TestComposeIsSound(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(s.Build.Context, "Dockerfile")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-		case s.HealthCheck == nil || len(s.HealthCheck.Test) == 0:
+		}
+		if s.HealthCheck == nil && name != "logs" && !oneShot(p, name) { // nobody waits for the logs
 			t.Errorf("%s has no health check", name)
 		}
-		for dep := range s.DependsOn {
-			if _, ok := p.Services[dep]; !ok {
+		for dep, how := range s.DependsOn {
+			on, ok := p.Services[dep]
+			switch {
+			case !ok:
 				t.Errorf("%s waits for %s, which is no service", name, dep)
+			case how.Condition == types.ServiceConditionHealthy && on.HealthCheck == nil:
+				t.Errorf("%s waits for %s to be healthy, and nothing tells when it is", name, dep)
 			}
 		}
 		for _, port := range s.Ports {
@@ -72,6 +77,49 @@ func TestComposeIsSound(t *testing.T) {
 			} else if _, ok := p.Volumes[v.Source]; !ok {
 				t.Errorf("%s: the volume %s is not declared", name, v.Source)
 			}
+		}
+	}
+}
+
+// oneShot tells whether others wait for the end of a service.
+func oneShot(p *types.Project, name string) bool {
+	for _, s := range p.Services {
+		if s.DependsOn[name].Condition == types.ServiceConditionCompletedSuccessfully {
+			return true
+		}
+	}
+	return false
+}
+
+// TestKafkaOfComposeKeepsItsLog: sluice's state goes on where the log was, so
+// one must not be lost without the other; and topics are there before they are used.
+func TestKafkaOfComposeKeepsItsLog(t *testing.T) {
+	p := composed(t)
+	kafka := p.Services["kafka"]
+	dir := kafka.Environment["KAFKA_LOG_DIRS"]
+	if dir == nil || !slices.ContainsFunc(kafka.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == *dir }) {
+		t.Errorf("the log of Kafka is in no volume")
+	}
+	script := strings.Join(p.Services["topics"].Command, " ")
+	c, err := os.ReadFile(filepath.FromSlash("../../configs/compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	topics := regexp.MustCompile(`logs\.\w+|sluice-\w+`).FindAllString(string(c), -1)
+	if len(topics) < 4 {
+		t.Fatalf("the configuration names the topics %v", topics)
+	}
+	for _, topic := range topics {
+		if !strings.Contains(script, "create "+topic) {
+			t.Errorf("nothing creates the topic %s", topic)
+		}
+	}
+	if !strings.Contains(script, "create sluice-decisions --config cleanup.policy=compact") || !strings.Contains(script, `"$@"`) {
+		t.Errorf("the topic of decisions is not compacted: %s", script)
+	}
+	for _, name := range []string{"logs", "sluice"} {
+		if p.Services[name].DependsOn["topics"].Condition != types.ServiceConditionCompletedSuccessfully {
+			t.Errorf("%s does not wait for the topics", name)
 		}
 	}
 }
@@ -116,6 +164,10 @@ func TestTheComposedCommandsExist(t *testing.T) {
 		if !strings.Contains(string(text), fmt.Sprintf(":%d\"", port.Target)) {
 			t.Errorf("port %d is published, and %s does not listen there", port.Target, path)
 		}
+	}
+	check := sluice.HealthCheck.Test
+	if cmd, rest, err := newRoot().Find(check[2:]); err != nil || cmd.ParseFlags(rest) != nil || cmd.Name() != "health" || check[1] != "/usr/bin/sluice" {
+		t.Errorf("the health check %v is none", check)
 	}
 	demo, err := os.ReadFile(filepath.FromSlash("../demo/main.go"))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"sluice/cmd/internal/table"
 	"sluice/pipeline/lapi"
+	"sluice/sinks/format"
 	"sluice/sinks/localapi"
 	"sluice/sinks/localapi/blocklist"
 )
@@ -27,21 +29,13 @@ func decisionsList(flags *apiFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the decisions in force", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return flags.with(cmd.Context(), func(c *localapi.Client) error {
-				var found []localapi.Shown
-				if err := c.Do(cmd.Context(), http.MethodGet, "/decisions?"+filter.query("type").Encode(), nil, &found); err != nil {
-					return err
+			header := []string{"id", "origin", "scope", "value", "reason", "type", "left", "alert"}
+			return printDecisions(cmd, flags, &filter, flags.output, header, func(d *localapi.Shown) ([]string, any) {
+				typ := d.Type
+				if d.Simulated {
+					typ += " (simulated)"
 				}
-				rows := make([][]string, len(found))
-				for i := range found {
-					d := &found[i]
-					typ := d.Type
-					if d.Simulated {
-						typ += " (simulated)"
-					}
-					rows[i] = []string{strconv.FormatInt(d.ID, 10), d.Origin, d.Scope, d.Value, d.Scenario, typ, left(d.Until), strconv.FormatInt(d.Alert, 10)}
-				}
-				return table.Write(cmd.OutOrStdout(), flags.output, []string{"id", "origin", "scope", "value", "reason", "type", "left", "alert"}, rows, found)
+				return []string{strconv.FormatInt(d.ID, 10), d.Origin, d.Scope, d.Value, d.Scenario, typ, left(d.Until), strconv.FormatInt(d.Alert, 10)}, d
 			})
 		},
 	}
@@ -49,42 +43,82 @@ func decisionsList(flags *apiFlags) *cobra.Command {
 	return cmd
 }
 
+// printDecisions writes the decisions in force that a filter selects, as they
+// come: there may be a million. row returns how one is written, in cells and in full.
+func printDecisions(cmd *cobra.Command, flags *apiFlags, filter *filterFlags, format string, header []string, row func(d *localapi.Shown) ([]string, any)) error {
+	return flags.with(cmd.Context(), func(c *localapi.Client) error {
+		out := table.NewWriter(cmd.OutOrStdout(), format, header)
+		err := localapi.Each(cmd.Context(), c, "/decisions?"+filter.query("type").Encode(), func(d *localapi.Shown) error { return out.Row(row(d)) })
+		if err != nil {
+			return err
+		}
+		return out.Close()
+	})
+}
+
 func decisionsAdd(flags *apiFlags) *cobra.Command {
-	var filter filterFlags
-	var length, reason string
+	var ip, rng string
+	d := lapi.Decision{}
 	cmd := &cobra.Command{
 		Use: "add (--ip ADDRESS | --range RANGE | --scope SCOPE --value VALUE)", Short: "Decide on an address, a range, or another value",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			scope, value := filter.scope, filter.value
-			switch {
-			case filter.ip != "":
-				scope, value = "Ip", filter.ip
-			case filter.rng != "":
-				scope, value = "Range", filter.rng
+			ways := 0
+			for _, way := range []struct{ scope, value string }{{"Ip", ip}, {"Range", rng}, {d.Scope, d.Value}} {
+				if way.value != "" && way.scope != "" {
+					ways++
+					d.Scope, d.Value = way.scope, way.value
+				}
 			}
-			if scope == "" || value == "" {
-				return usageError{fmt.Errorf("name an --ip, a --range, or a --scope with a --value")}
+			if ways != 1 {
+				return usageError{fmt.Errorf("name one of an --ip, a --range, and a --scope with a --value")}
 			}
-			typ := filter.typ
-			if typ == "" {
-				typ = "ban"
+			if _, err := length("duration", d.Duration); err != nil {
+				return err
 			}
-			d := lapi.Decision{Origin: "cscli", Type: typ, Scope: scope, Value: value, Duration: length, Scenario: reason}
 			return flags.with(cmd.Context(), func(c *localapi.Client) error {
 				var ids []string
-				if err := c.Do(cmd.Context(), http.MethodPost, "/alerts", []lapi.Alert{manual(reason, scope, value, []lapi.Decision{d})}, &ids); err != nil {
+				if err := c.Do(cmd.Context(), http.MethodPost, "/alerts", []lapi.Alert{manual(d.Scenario, d.Scope, d.Value, []lapi.Decision{d})}, &ids); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s on %s %s for %s\n", typ, scope, value, length)
-				return nil
+				if err := decided(cmd, c, ids, d.Value); err != nil {
+					return err
+				}
+				return flags.said(cmd, fmt.Sprintf("%s on %s %s for %s", d.Type, d.Scope, d.Value, d.Duration),
+					[]string{"type", "scope", "value", "duration"}, []string{d.Type, d.Scope, d.Value, d.Duration}, d)
 			})
 		},
 	}
-	filter.add(cmd, false)
-	cmd.Flags().StringVarP(&length, "duration", "d", "4h", "how long it lasts, such as 4h or 7d")
-	cmd.Flags().StringVarP(&reason, "reason", "R", "manual decision", "why, in a few words")
+	fs := cmd.Flags()
+	fs.StringVarP(&ip, "ip", "i", "", "an `address`")
+	fs.StringVarP(&rng, "range", "r", "", "a `range`")
+	fs.StringVar(&d.Scope, "scope", "", "a `scope`, such as Country")
+	fs.StringVarP(&d.Value, "value", "v", "", "a `value` of the scope")
+	fs.StringVarP(&d.Type, "type", "t", "ban", "the `type`, such as ban or captcha")
+	fs.StringVarP(&d.Duration, "duration", "d", "4h", "how long it lasts, such as 4h or 7d")
+	fs.StringVarP(&d.Scenario, "reason", "R", "manual decision", "why, in a few words")
+	fs.StringVar(&d.Origin, "origin", "cscli", "whose decision it is")
 	return cmd
+}
+
+// decided tells whether an alert has a decision: an allow-list may have excepted it.
+func decided(cmd *cobra.Command, c *localapi.Client, ids []string, value string) error {
+	if len(ids) != 1 {
+		return nil
+	}
+	var a lapi.Alert
+	if err := c.Do(cmd.Context(), http.MethodGet, "/alerts/"+ids[0], nil, &a); err != nil {
+		return err
+	}
+	if a.Decisions != nil && len(*a.Decisions) > 0 || a.Meta == nil {
+		return nil
+	}
+	for _, m := range *a.Meta {
+		if m.Key != nil && m.Value != nil && *m.Key == format.MetaAllowlisted {
+			return fmt.Errorf("nothing is decided on %s, since it is allowed: %s", value, *m.Value)
+		}
+	}
+	return nil
 }
 
 // manual returns the alert that decisions of a person come with.
@@ -103,14 +137,11 @@ func decisionsDelete(flags *apiFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete (--id ID | --all | FILTER...)", Short: "Withdraw decisions", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			path := "/decisions?" + filter.query("type").Encode()
-			switch {
-			case id > 0:
-				path = fmt.Sprintf("/decisions/%d", id)
-			case !filter.some() && !all:
-				return usageError{fmt.Errorf("name what is to be withdrawn, or --all")}
+			path, err := filter.one("/decisions", "type", id, all)
+			if err != nil {
+				return err
 			}
-			return flags.with(cmd.Context(), func(c *localapi.Client) error { return deleteThem(cmd, c, path) })
+			return flags.with(cmd.Context(), func(c *localapi.Client) error { return deleteThem(cmd, flags, c, path) })
 		},
 	}
 	filter.add(cmd, false)
@@ -119,17 +150,17 @@ func decisionsDelete(flags *apiFlags) *cobra.Command {
 	return cmd
 }
 
-func deleteThem(cmd *cobra.Command, c *localapi.Client, path string) error {
+func deleteThem(cmd *cobra.Command, flags *apiFlags, c *localapi.Client, path string) error {
 	var deleted lapi.DeleteDecisionResponse
 	if err := c.Do(cmd.Context(), http.MethodDelete, path, nil, &deleted); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s deleted\n", *deleted.NbDeleted)
-	return nil
+	n, err := strconv.Atoi(*deleted.NbDeleted)
+	if err != nil {
+		return err
+	}
+	return flags.said(cmd, fmt.Sprintf("%d deleted", n), []string{"deleted"}, []string{strconv.Itoa(n)}, map[string]int{"deleted": n})
 }
-
-// importBatch is how many decisions one request of an import holds.
-const importBatch = 10_000
 
 func decisionsImport(flags *apiFlags) *cobra.Command {
 	o := blocklist.Options{Type: "ban", Duration: "24h", Reason: "imported"}
@@ -138,41 +169,29 @@ func decisionsImport(flags *apiFlags) *cobra.Command {
 		Use: "import FILE", Short: "Add the decisions of a file: plain addresses and ranges, CSV with a header, or JSON",
 		Long: "Add the decisions of a file, or of standard input (-). A plain file has an address or a range a line, with\n" +
 			"comments behind # or ;. A CSV file has a header with value and, if need be, duration, scope, reason, type.\n" +
-			"A JSON file is an array of objects with these keys: what `sluice decisions export` writes.",
+			"A JSON file is an array of objects with these keys: what `sluice decisions export` writes.\n\n" +
+			"A decision of the same origin, value and type that would end before is replaced, and one that lasts as long stays:\n" +
+			"a file that is imported again, whole or after a crash, is in force once.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := length("duration", o.Duration); err != nil {
+				return err
+			}
 			in, err := openInput(args[0], cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
 			defer in.Close()
+			q := url.Values{
+				"format": {o.Format}, "type": {o.Type}, "duration": {o.Duration}, "reason": {o.Reason}, "origin": {origin}, "source": {args[0]},
+			}
 			return flags.with(cmd.Context(), func(c *localapi.Client) error {
-				n, err := 0, error(nil)
-				batch := make([]lapi.Decision, 0, importBatch)
-				send := func() error {
-					if len(batch) == 0 {
-						return nil
-					}
-					err := c.Do(cmd.Context(), http.MethodPost, "/alerts", []lapi.Alert{manual(o.Reason, "import", args[0], batch)}, nil)
-					n += len(batch)
-					batch = batch[:0]
-					return err
+				var n localapi.Imported
+				if err := c.Send(cmd.Context(), http.MethodPost, "/decisions/import?"+q.Encode(), in, &n); err != nil {
+					return fmt.Errorf("%s: %w", args[0], err)
 				}
-				err = blocklist.Read(in, o, func(d blocklist.Decision) error {
-					batch = append(batch, lapi.Decision{Origin: origin, Type: d.Type, Scope: d.Scope, Value: d.Value, Duration: d.Duration, Scenario: d.Reason})
-					if len(batch) < importBatch {
-						return nil
-					}
-					return send()
-				})
-				if err == nil {
-					err = send()
-				}
-				if err != nil {
-					return fmt.Errorf("%s: %w (%d were added before)", args[0], err, n)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%d added\n", n)
-				return nil
+				row := []string{strconv.Itoa(n.Added), strconv.Itoa(n.Renewed), strconv.Itoa(n.Kept), strconv.Itoa(n.Allowed), strconv.Itoa(n.Over)}
+				return flags.said(cmd, imported(n), []string{"added", "renewed", "kept", "allowed", "over"}, row, n)
 			})
 		},
 	}
@@ -180,8 +199,22 @@ func decisionsImport(flags *apiFlags) *cobra.Command {
 	cmd.Flags().StringVarP(&o.Type, "type", "t", o.Type, "the `type` of decisions that name none")
 	cmd.Flags().StringVarP(&o.Duration, "duration", "d", o.Duration, "how long those last that do not say")
 	cmd.Flags().StringVarP(&o.Reason, "reason", "R", o.Reason, "why, for those that do not say")
-	cmd.Flags().StringVar(&origin, "origin", "cscli-import", "whose decisions they are")
+	cmd.Flags().StringVar(&origin, "origin", "", "whose decisions they are; when empty that which the file says, or cscli-import")
 	return cmd
+}
+
+// imported says what became of a list.
+func imported(n localapi.Imported) string {
+	text := fmt.Sprintf("%d added", n.Added)
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{n.Renewed, "renewed"}, {n.Kept, "in force already"}, {n.Allowed, "left out for allow-lists"}, {n.Over, "over already"}} {
+		if part.n > 0 {
+			text += fmt.Sprintf(", %d %s", part.n, part.what)
+		}
+	}
+	return text
 }
 
 func decisionsExport(flags *apiFlags) *cobra.Command {
@@ -189,23 +222,14 @@ func decisionsExport(flags *apiFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export", Short: "Write the decisions in force as import reads them", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return flags.with(cmd.Context(), func(c *localapi.Client) error {
-				var found []localapi.Shown
-				if err := c.Do(cmd.Context(), http.MethodGet, "/decisions?"+filter.query("type").Encode(), nil, &found); err != nil {
-					return err
-				}
-				format := flags.output
-				if format == table.Text {
-					format = table.JSON
-				}
-				items := make([]blocklist.Decision, len(found))
-				rows := make([][]string, len(found))
-				for i := range found {
-					d := &found[i]
-					items[i] = blocklist.Decision{Value: d.Value, Scope: d.Scope, Type: d.Type, Duration: left(d.Until), Reason: d.Scenario, Origin: d.Origin}
-					rows[i] = []string{d.Value, d.Scope, d.Type, items[i].Duration, d.Scenario, d.Origin}
-				}
-				return table.Write(cmd.OutOrStdout(), format, []string{"value", "scope", "type", "duration", "reason", "origin"}, rows, items)
+			format := flags.output
+			if format == table.Text {
+				format = table.JSON
+			}
+			header := []string{"value", "scope", "type", "duration", "reason", "origin"}
+			return printDecisions(cmd, flags, &filter, format, header, func(d *localapi.Shown) ([]string, any) {
+				it := blocklist.Decision{Value: d.Value, Scope: d.Scope, Type: d.Type, Duration: left(d.Until), Reason: d.Scenario, Origin: d.Origin}
+				return []string{it.Value, it.Scope, it.Type, it.Duration, it.Reason, it.Origin}, it
 			})
 		},
 	}

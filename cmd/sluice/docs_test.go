@@ -15,6 +15,7 @@ import (
 	"sluice/cmd/internal/app"
 	"sluice/cmd/internal/reference"
 	"sluice/pipeline/component"
+	"sluice/sinks/outbox"
 	"sluice/stages/decide"
 )
 
@@ -80,7 +81,7 @@ func kindOf(t reflect.Type) string {
 		return "string"
 	case reflect.Bool:
 		return "bool"
-	case reflect.Int, reflect.Int32, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64, reflect.Float64:
 		return "number"
 	case reflect.Slice:
 		return "list of " + kindOf(t.Elem()) + "s"
@@ -102,10 +103,16 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		"state":           described(config.State),
 		"outbox":          described(config.Outbox),
 		"Sinks":           described(reference.SinkKeys{}),
+		"batching":        described(outbox.Batching{}),
+		"retry":           described(outbox.DefaultRetry()),
+		"retry.budget":    described(outbox.DefaultRetry().Budget),
+		"retry.breaker":   described(outbox.DefaultRetry().Breaker),
 		"dead_letters":    append(described(app.DefaultDeadLetters()), "kafka: mapping, ", "file: mapping, "),
 		"simulation":      described(config.Simulation),
 		"profiles":        described(decide.Profile{}),
 		"decisions":       described(decide.Template{}),
+		"allowlists":      described(decide.Allowlist{}),
+		"items":           described(decide.AllowlistItem{}),
 	}
 	got := tables(readPage(t))
 	for heading, rows := range want {

@@ -21,6 +21,7 @@ import (
 	_ "sluice/sinks/localapi"
 	_ "sluice/sinks/mqtt"
 	_ "sluice/sinks/nats"
+	_ "sluice/sinks/s3"
 	_ "sluice/sinks/syslog"
 	_ "sluice/sinks/webhook"
 	_ "sluice/sources/amqp"
@@ -96,7 +97,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), stateCommand(), sourcesCommand(), sinksCommand(),
-		decisionsCommand(), alertsCommand(), allowlistCommand(), bouncersCommand(), machinesCommand(), versionCommand())
+		decisionsCommand(), alertsCommand(), allowlistCommand(), blocklistsCommand(), bouncersCommand(), machinesCommand(), healthCommand(), versionCommand())
 	asUsageErrors(root)
 	return root
 }

@@ -15,6 +15,7 @@ import (
 	"sluice/cmd/internal/reference"
 	"sluice/pipeline/component"
 	"sluice/sinks"
+	"sluice/sinks/outbox"
 	"sluice/sources"
 	"sluice/stages/decode"
 )
@@ -49,7 +50,7 @@ func books(t *testing.T) map[string]reference.Book {
 				"A sink that does not take an alert is asked again. Without [`state.dir`](configuration.md#state) reading waits for it; with it, alerts wait in the\n" +
 				"[outbox](configuration.md#outbox). Places for dead letters are [at the end](#dead-letters).",
 			Kinds:  sinks.Kinds(),
-			Common: reference.SinkKeys{OnFull: "block"},
+			Common: reference.SinkKeys{OnFull: "block", Retry: outbox.DefaultRetry()},
 			Try: func(kind, keys string) error {
 				node, err := component.Parse([]byte("type: " + kind + "\n" + keys))
 				if err != nil {
@@ -190,6 +191,25 @@ func TestAnnotatedConfigurationsAreSound(t *testing.T) {
 					t.Errorf("with all keys: %v", err)
 				}
 			})
+		}
+	}
+}
+
+// TestKeysOfAllKindsAreNoKindsOwn: the pipeline takes the keys of every source
+// and sink out of a mapping, so a kind that had one of its own by that name would never see it.
+func TestKeysOfAllKindsAreNoKindsOwn(t *testing.T) {
+	builder := reference.NewBuilder(filepath.FromSlash("../.."))
+	for _, book := range books(t) {
+		kinds, err := builder.Build(book)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range kinds {
+			for _, own := range k.Keys {
+				if slices.ContainsFunc(k.Common, func(c reference.Key) bool { return c.Name == own.Name }) {
+					t.Errorf("%s %s: its key %s is one of every %s; call it otherwise", k.Noun, k.Type, own.Name, k.Noun)
+				}
+			}
 		}
 	}
 }

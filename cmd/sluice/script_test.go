@@ -3,10 +3,14 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,6 +57,7 @@ func TestCommands(t *testing.T) {
 			"longline": longLine,
 			"hostile":  hostile,
 			"waitfor":  waitFor,
+			"post":     post,
 		},
 	})
 }
@@ -126,6 +131,42 @@ func hostile(ts *testscript.TestScript, _ bool, args []string) {
 		"2024-03-03T10:00:00+00:00 gate sshd[7]: Failed password for \xff\x00\x1b[2J from 192.0.2.99 port 1 ssh2\n" +
 		ts.ReadFile(args[1])
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// post sends a file to the API at a socket, once that is listened at, as the
+// bouncer of a key or, with "MACHINE:PASSWORD", as a machine: post SOCKET KEY PATH FILE.
+func post(ts *testscript.TestScript, _ bool, args []string) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // until it listens
+			if conn, err = (&net.Dialer{}).DialContext(ctx, "unix", ts.MkAbs(args[0])); err == nil {
+				break
+			}
+		}
+		return conn, err
+	}}}
+	send := func(path, body, header, value string) []byte {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://sluice"+path, strings.NewReader(body))
+		ts.Check(err)
+		req.Header.Set(header, value)
+		res, err := client.Do(req)
+		ts.Check(err)
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		ts.Check(err)
+		if res.StatusCode != http.StatusOK {
+			ts.Fatalf("%s: %s: %s", path, res.Status, text)
+		}
+		return text
+	}
+	header, value := "X-Api-Key", args[1]
+	if name, password, ok := strings.Cut(args[1], ":"); ok {
+		signIn, err := json.Marshal(map[string]string{"machine_id": name, "password": password})
+		ts.Check(err)
+		var signedIn struct{ Token string }
+		ts.Check(json.Unmarshal(send("/v1/watchers/login", string(signIn), "User-Agent", "engine/v1"), &signedIn))
+		header, value = "Authorization", "Bearer "+signedIn.Token
+	}
+	send(args[2], ts.ReadFile(args[3]), header, value)
 }
 
 // waitFor waits until a file is there and holds something: waitfor FILE.

@@ -71,8 +71,8 @@ func CanonicalScope(scope string) string {
 }
 
 // Canonical returns a decision with its scope, its value and its end as they
-// are kept: an address in its shortest form, a range without host bits, a
-// whole second, rounded up. An error says what is wrong with the value.
+// are kept: an address in its shortest form, a range without host bits and of scope
+// Range, a whole second, rounded up. An error says what is wrong with the value.
 func Canonical(d Decision) (Decision, error) {
 	d.Scope = CanonicalScope(d.Scope)
 	if s := d.Until.Truncate(time.Second); s.Before(d.Until) {
@@ -81,6 +81,8 @@ func Canonical(d Decision) (Decision, error) {
 	switch {
 	case d.Value == "":
 		return d, fmt.Errorf("a decision of scope %q has no value", d.Scope)
+	case d.Until.Year() > 9999 || d.Until.Year() < 0: // it has no time in JSON
+		return d, fmt.Errorf("the decision on %s %q would not end between the years 0 and 9999", d.Scope, d.Value)
 	case d.Type == "":
 		return d, fmt.Errorf("the decision on %s %q has no type, such as ban", d.Scope, d.Value)
 	case d.Scope == ScopeIP || d.Scope == ScopeRange:
@@ -89,7 +91,7 @@ func Canonical(d Decision) (Decision, error) {
 			return d, err
 		}
 		if d.Scope == ScopeIP && !p.IsSingleIP() {
-			return d, fmt.Errorf("%q is a range, and the decision's scope is Ip; set scope Range", d.Value)
+			d.Scope = ScopeRange // as cscli imports ranges
 		}
 		d.Value = p.String()
 		if d.Scope == ScopeIP {

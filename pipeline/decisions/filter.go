@@ -11,6 +11,8 @@ import (
 // the parameters of the LAPI's /decisions mean.
 type Filter struct {
 	ID int64
+	// Alert is that of an alert.
+	Alert int64
 	// Scope and Value are compared as they are kept; see Canonical.
 	Scope, Value, Type, Scenario string
 	// Prefix selects by address: decisions on it and on all that is around it,
@@ -26,79 +28,90 @@ type Filter struct {
 	Enforced bool
 }
 
-// Select calls yield with the decisions in force that a filter selects. It
-// holds a lock: yield must not call the index.
+// Select calls yield with the decisions in force that a filter selects, as they
+// are when it begins, however long yield takes: no lock is held during it. Those
+// that are not only removed meanwhile but forgotten (Forget) may be missing.
 func (x *Index) Select(f *Filter, now time.Time, yield func(d *Decision) bool) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	x.each(f, now, func(r ref) bool {
-		d := x.decision(x.slots.at(r))
-		return yield(&d)
-	})
-}
-
-// each must be called with the lock held.
-func (x *Index) each(f *Filter, now time.Time, yield func(ref) bool) {
-	m := x.newMatcher(f)
-	at := now.Unix()
-	try := func(r ref) bool {
-		s := x.slots.at(r)
-		return s.until <= at || s.gone != Added || !m.matches(s) || yield(r)
-	}
-	list := func(r ref) bool {
-		for r != 0 {
-			next := x.slots.at(r).next
-			if !try(r) {
-				return false
-			}
-			r = next
-		}
-		return true
-	}
-	scope := CanonicalScope(f.Scope)
-	switch {
-	case f.Prefix.IsValid() && !f.Within:
-		if f.Prefix.IsSingleIP() && !list(x.addrs[f.Prefix.Addr().As16()]) {
-			return
-		}
-		for _, r := range x.ranges.Supernets(f.Prefix) {
-			if !list(r) {
+	var page []Decision
+	v := view{x: x}
+	for next := ref(1); next != 0; {
+		page = page[:0]
+		x.mu.RLock()
+		v.catchUp()
+		next = x.some(next, x.newMatcher(f), &v, now, func(r ref) { page = append(page, x.decision(x.slots.at(r))) })
+		x.mu.RUnlock()
+		for i := range page {
+			if !yield(&page[i]) {
 				return
 			}
 		}
+	}
+}
+
+// some calls visit with decisions in force that a matcher selects: with all of
+// them, where they are found by what they are about, or with those of the slots
+// from next on that one lock is held for, as a view has them, or as they are now
+// where it is nil. It returns where to go on, 0 at the end. It must be called
+// with the lock held.
+func (x *Index) some(next ref, m *matcher, v *view, now time.Time, visit func(ref)) ref {
+	f := m.f
+	list := func(r ref) {
+		for ; r != 0; r = x.slots.at(r).next {
+			if m.inForce(x.slots.at(r), now) {
+				visit(r)
+			}
+		}
+	}
+	scope := CanonicalScope(f.Scope)
+	switch {
+	case f.Prefix.IsValid() && f.Within && f.Prefix.IsSingleIP():
+		list(x.addrs.of(f.Prefix.Addr()))
+		r, _ := x.ranges.Get(f.Prefix)
+		list(r)
+	case f.Prefix.IsValid() && !f.Within:
+		if f.Prefix.IsSingleIP() {
+			list(x.addrs.of(f.Prefix.Addr()))
+		}
+		for _, r := range x.ranges.Supernets(f.Prefix) {
+			list(r)
+		}
 	case m.prefix.IsValid() && scope == ScopeIP:
-		list(x.addrs[m.prefix.Addr().As16()])
+		list(x.addrs.of(m.prefix.Addr()))
 	case m.prefix.IsValid() && scope == ScopeRange:
 		r, _ := x.ranges.Get(m.prefix)
 		list(r)
 	case f.Value != "" && scope != "" && scope != ScopeIP && scope != ScopeRange:
-		sc, known := x.texts.find(scope)
-		v, there := x.texts.find(f.Value)
-		if known && there {
-			list(x.values[valueKey{sc, v}])
-		}
+		list(x.newest(scope, f.Value))
 	default:
-		for r := ref(1); r <= x.slots.used; r++ {
-			if x.slots.at(r).id != 0 && !try(r) {
-				return
+		end := min(next+chunkSlots, x.slots.used+1)
+		for r := next; r < end; r++ {
+			if s := x.slots.at(r); s.id != 0 && v.has(r, s) && s.until > now.Unix() && m.matches(s) {
+				visit(r)
 			}
 		}
+		if end <= x.slots.used {
+			return end
+		}
 	}
+	return 0
 }
 
-// matcher is a filter with its texts looked up.
+// matcher is a filter that remembers what it said of kinds.
 type matcher struct {
-	x         *Index
-	f         *Filter
-	prefix    netip.Prefix // of Value, where its scope has addresses
-	scopes    map[text]bool
-	origins   map[text]bool
-	scenarios map[text]bool
+	x      *Index
+	f      *Filter
+	prefix netip.Prefix  // of Value, where its scope has addresses
+	kinds  map[name]bool // nil where any will do
 }
 
 func (x *Index) newMatcher(f *Filter) *matcher {
-	m := &matcher{x: x, f: f, scopes: make(map[text]bool), origins: make(map[text]bool), scenarios: make(map[text]bool)}
-	m.prefix, _ = ParsePrefix(f.Value) // other values are compared as they are
+	m := &matcher{x: x, f: f}
+	if f.Value != "" {
+		m.prefix, _ = ParsePrefix(f.Value) // other values are compared as they are
+	}
+	if f.Scope != "" || f.Type != "" || f.Scenario != "" || len(f.Scopes)+len(f.Origins)+len(f.Containing)+len(f.NotContaining) > 0 {
+		m.kinds = make(map[name]bool)
+	}
 	return m
 }
 
@@ -106,30 +119,26 @@ func (m *matcher) matches(s *slot) bool {
 	f := m.f
 	switch {
 	case f.ID != 0 && s.id != f.ID,
+		f.Alert != 0 && s.alert != f.Alert,
 		f.Enforced && s.simulated,
-		f.Type != "" && m.x.texts.get(s.typ) != f.Type,
-		f.Scenario != "" && m.x.texts.get(s.scenario) != f.Scenario,
 		f.Value != "" && !m.hasValue(s),
 		f.Prefix.IsValid() && !m.inPlace(s):
 		return false
 	}
-	return remembered(m.scopes, s.scope, m.scope) && remembered(m.origins, s.origin, m.origin) &&
-		remembered(m.scenarios, s.scenario, m.scenario)
-}
-
-// remembered asks once for each text.
-func remembered(known map[text]bool, t text, ask func(text) bool) bool {
-	ok, asked := known[t]
-	if !asked {
-		ok = ask(t)
-		known[t] = ok
+	if m.kinds == nil {
+		return true
+	}
+	ok, known := m.kinds[s.kind]
+	if !known {
+		ok = f.takes(m.x.kind(s))
+		m.kinds[s.kind] = ok
 	}
 	return ok
 }
 
 func (m *matcher) hasValue(s *slot) bool {
 	if s.value != 0 {
-		return m.x.texts.get(s.value) == m.f.Value
+		return *m.x.texts.get(s.value) == m.f.Value
 	}
 	return m.prefix.IsValid() && s.prefix() == m.prefix
 }
@@ -146,21 +155,23 @@ func (m *matcher) inPlace(s *slot) bool {
 	}
 }
 
-func (m *matcher) scope(t text) bool {
-	scope, f := m.x.texts.get(t), m.f
-	return (f.Scope == "" || scope == CanonicalScope(f.Scope)) &&
-		(len(f.Scopes) == 0 || slices.ContainsFunc(f.Scopes, func(s string) bool { return CanonicalScope(s) == scope }))
+// takes tells whether a filter selects decisions of a kind.
+func (f *Filter) takes(k *kind) bool {
+	in := func(word string) bool { return strings.Contains(k.scenario, word) }
+	switch {
+	case f.Type != "" && k.typ != f.Type,
+		f.Scenario != "" && k.scenario != f.Scenario,
+		f.Scope != "" && k.scope != CanonicalScope(f.Scope),
+		len(f.Scopes) > 0 && !slices.ContainsFunc(f.Scopes, func(s string) bool { return CanonicalScope(s) == k.scope }),
+		len(f.Origins) > 0 && !slices.ContainsFunc(f.Origins, func(o string) bool { return OriginIs(k.origin, o) }),
+		len(f.Containing) > 0 && !slices.ContainsFunc(f.Containing, in),
+		slices.ContainsFunc(f.NotContaining, in):
+		return false
+	}
+	return true
 }
 
-func (m *matcher) origin(t text) bool {
-	origin := m.x.texts.get(t)
-	return len(m.f.Origins) == 0 || slices.ContainsFunc(m.f.Origins, func(o string) bool {
-		return o == origin || o == "lists" && strings.HasPrefix(origin, "lists:")
-	})
-}
-
-func (m *matcher) scenario(t text) bool {
-	scenario := m.x.texts.get(t)
-	in := func(word string) bool { return strings.Contains(scenario, word) }
-	return (len(m.f.Containing) == 0 || slices.ContainsFunc(m.f.Containing, in)) && !slices.ContainsFunc(m.f.NotContaining, in)
+// OriginIs tells whether an origin is the one that is asked for: "lists" asks for lists:NAME, too.
+func OriginIs(origin, asked string) bool {
+	return asked == origin || asked == "lists" && strings.HasPrefix(origin, "lists:")
 }

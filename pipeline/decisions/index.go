@@ -4,7 +4,9 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,29 +17,29 @@ import (
 type Index struct {
 	mu    sync.RWMutex
 	slots slots
-	texts texts
+	texts interned[string] // values of scopes without addresses
+	kinds interned[kind]
 
 	// What a value is looked up by; each leads to the newest decision of the
 	// value, and slot.next to the older ones.
-	addrs  map[[16]byte]ref
+	addrs  addrs
 	ranges bart.Table[ref]
 	values map[valueKey]ref
 
 	due   map[int64][]ref // by the second in which they end; those that ended before are passed over
 	times seconds         // the seconds of due, the next first
 
-	seq    int64    // of the last change
-	log    []change // the latest changes, with consecutive numbers up to seq
+	seq    int64     // of the last change
+	log    changeLog // the latest changes, with consecutive numbers up to seq
 	active int
+
+	again  []again // the latest of them, by their times
+	before int64   // how many there were before those
 }
 
-type valueKey struct{ scope, value text }
-
-// change is an entry of the log. The slot of a removal is kept as long as its
-// entry is; that of an addition may be gone and used again, which its id tells.
-type change struct {
-	ref ref
-	why Why
+type valueKey struct {
+	scope string
+	value name
 }
 
 // Len returns how many decisions there are, those that have ended but were
@@ -69,60 +71,74 @@ func (x *Index) Add(d *Decision) (int64, error) {
 	return c.ID, nil
 }
 
+// AddCanonical adds decisions as Canonical returns them, as the next changes, and
+// returns the id of the first; the ids in them do not count.
+func (x *Index) AddCanonical(ds []Decision) (first int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first = x.seq + 1
+	for i := range ds {
+		d := ds[i]
+		d.ID = x.seq + 1
+		x.note(change{x.insert(&d), Added})
+	}
+	return first
+}
+
 // Restore fills an empty index with what was known of an earlier one: the
-// decisions in force, the removals behind a number, and the number of the last
-// change. Bouncers that stand at that number or behind it go on from there.
-func (x *Index) Restore(inForce []Decision, removals []Change, behind, last int64) error {
+// decisions in force, as additions, and the removals behind a number, in any
+// order, besides the number of the last change. Bouncers that stand at that
+// number or behind it go on from there. A change counts during its yield only.
+func (x *Index) Restore(known iter.Seq[*Change], behind, last int64) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.seq != 0 {
 		return errors.New("decisions are restored into an index that has some")
 	}
-	x.seq, x.log = last, make([]change, last-behind)
-	for i := range inForce {
-		c, err := Canonical(inForce[i])
-		if err != nil {
-			return fmt.Errorf("decision %d: %w", c.ID, err)
-		}
-		if r := x.insert(&c); c.ID > behind && c.ID <= last {
-			x.log[c.ID-behind-1] = change{r, Added}
-		}
-	}
-	for i := range removals {
-		c, err := Canonical(removals[i].Decision)
-		if err != nil || removals[i].Seq <= behind || removals[i].Seq > last {
+	x.seq = last
+	x.log.extend(int(last - behind))
+	for k := range known {
+		if k.Why != Added && (k.Seq <= behind || k.Seq > last) {
 			continue // it tells nobody anything
 		}
+		c, err := Canonical(k.Decision)
+		if err != nil {
+			return fmt.Errorf("decision %d: %w", k.ID, err)
+		}
 		r := x.insert(&c)
-		x.unlink(r)
-		x.slots.at(r).gone = removals[i].Why
-		x.active--
-		x.log[removals[i].Seq-behind-1] = change{r, removals[i].Why}
+		if c.ID > behind && c.ID <= last {
+			x.log.set(int(c.ID-behind-1), change{r, Added})
+		}
+		if k.Why != Added {
+			x.unlink(r)
+			x.slots.at(r).gone = k.Why
+			x.active--
+			x.log.set(int(k.Seq-behind-1), change{r, k.Why})
+		}
 	}
 	return nil
 }
 
 func (x *Index) note(c change) {
 	x.seq++
-	x.log = append(x.log, c)
+	x.log.add(c)
 }
 
 func (x *Index) insert(d *Decision) ref {
-	if x.addrs == nil {
-		x.addrs, x.values, x.due = make(map[[16]byte]ref), make(map[valueKey]ref), make(map[int64][]ref)
+	if x.values == nil {
+		x.values, x.due = make(map[valueKey]ref), make(map[int64][]ref)
 	}
 	r := x.slots.new()
 	s := x.slots.at(r)
 	*s = slot{
-		id: d.ID, alert: d.Alert, until: d.Until.Unix(), uuid: d.UUID, simulated: d.Simulated,
-		scope: x.texts.use(d.Scope), typ: x.texts.use(d.Type), origin: x.texts.use(d.Origin), scenario: x.texts.use(d.Scenario),
+		id: d.ID, alert: d.Alert, until: d.Until.Unix(), uuid: d.UUID, simulated: d.Simulated, kind: x.kinds.use(kindOf(d), kind.clone),
 	}
 	switch d.Scope {
 	case ScopeIP, ScopeRange:
 		p, _ := ParsePrefix(d.Value) // it is canonical
 		s.setPrefix(p)
 	default:
-		s.value = x.texts.use(d.Value)
+		s.value = x.texts.use(d.Value, strings.Clone)
 	}
 	s.next = x.head(s)
 	x.setHead(s, r)
@@ -136,24 +152,21 @@ func (x *Index) insert(d *Decision) ref {
 
 // head returns the newest decision of a slot's value.
 func (x *Index) head(s *slot) ref {
-	switch x.texts.get(s.scope) {
+	switch k := x.kind(s); k.scope {
 	case ScopeIP:
-		return x.addrs[s.addr]
+		return x.addrs.get(s.addr)
 	case ScopeRange:
 		r, _ := x.ranges.Get(s.prefix())
 		return r
+	default:
+		return x.values[valueKey{k.scope, s.value}]
 	}
-	return x.values[valueKey{s.scope, s.value}]
 }
 
 func (x *Index) setHead(s *slot, r ref) {
-	switch x.texts.get(s.scope) {
+	switch k := x.kind(s); k.scope {
 	case ScopeIP:
-		if r == 0 {
-			delete(x.addrs, s.addr)
-		} else {
-			x.addrs[s.addr] = r
-		}
+		x.addrs.set(s.addr, r)
 	case ScopeRange:
 		if r == 0 {
 			x.ranges.Delete(s.prefix())
@@ -161,7 +174,7 @@ func (x *Index) setHead(s *slot, r ref) {
 			x.ranges.Insert(s.prefix(), r)
 		}
 	default:
-		key := valueKey{s.scope, s.value}
+		key := valueKey{k.scope, s.value}
 		if r == 0 {
 			delete(x.values, key)
 		} else {
@@ -196,43 +209,113 @@ func (x *Index) remove(r ref, why Why) Change {
 	return Change{Seq: x.seq, Why: why, Decision: x.decision(s)}
 }
 
-// Remove removes the decisions that a filter selects, and returns the removals.
-func (x *Index) Remove(f *Filter, why Why, now time.Time) []Change {
+// Found are decisions that a filter selected, to be removed a few at a time.
+type Found []found
+
+type found struct {
+	id  int64
+	ref ref
+}
+
+// Find returns the decisions in force that a filter selects.
+func (x *Index) Find(f *Filter, now time.Time) (all Found) {
+	for next := ref(1); next != 0; {
+		x.mu.RLock()
+		next = x.some(next, x.newMatcher(f), nil, now, func(r ref) { all = append(all, found{x.slots.at(r).id, r}) })
+		x.mu.RUnlock()
+	}
+	return all
+}
+
+// RemoveFew removes decisions that were found, at most limit of them, takes
+// them from all, and returns the removals; those that are gone by now are
+// passed over. The limit bounds how long others wait.
+func (x *Index) RemoveFew(all *Found, why Why, limit int) (gone []Change) {
+	few := (*all)[:min(limit, len(*all))]
+	*all = (*all)[len(few):]
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var refs []ref
-	x.each(f, now, func(r ref) bool { refs = append(refs, r); return true })
-	gone := make([]Change, len(refs))
-	for i, r := range refs {
-		gone[i] = x.remove(r, why)
+	for _, one := range few {
+		if s := x.slots.at(one.ref); s.id == one.id && s.gone == Added {
+			gone = append(gone, x.remove(one.ref, why))
+		}
 	}
 	return gone
+}
+
+// Remove removes the decisions that a filter selects, and returns the removals.
+func (x *Index) Remove(f *Filter, why Why, now time.Time) (gone []Change) {
+	all := x.Find(f, now)
+	return x.RemoveFew(&all, why, len(all))
+}
+
+// Twins appends the decisions in force of a decision's origin, value and type to
+// all, and returns when the last of them ends.
+func (x *Index) Twins(d *Decision, now time.Time, all Found) (Found, time.Time) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	until := int64(0)
+	for r := x.newest(d.Scope, d.Value); r != 0; r = x.slots.at(r).next {
+		s := x.slots.at(r)
+		if k := x.kind(s); k.origin == d.Origin && k.typ == d.Type && s.simulated == d.Simulated && s.until > now.Unix() {
+			all, until = append(all, found{s.id, r}), max(until, s.until)
+		}
+	}
+	return all, time.Unix(until, 0).UTC()
+}
+
+// newest returns the newest decision on a canonical value, 0 for none.
+func (x *Index) newest(scope, value string) ref {
+	if scope == ScopeIP || scope == ScopeRange {
+		p, err := ParsePrefix(value)
+		switch {
+		case err != nil:
+			return 0
+		case scope == ScopeIP:
+			return x.addrs.of(p.Addr())
+		}
+		r, _ := x.ranges.Get(p)
+		return r
+	}
+	return x.values[valueKey{scope, x.texts.find(value)}]
 }
 
 // Expire removes decisions that have ended by now, at most limit of them, and
 // returns the removals; it is to be called again while it returns as many.
 // The limit bounds how long others wait.
-func (x *Index) Expire(now time.Time, limit int) []Change {
+func (x *Index) Expire(now time.Time, limit int) (gone []Change) {
+	for more := true; more && len(gone) < limit; {
+		gone, more = x.expireFew(now, limit, gone)
+	}
+	return gone
+}
+
+// expireFew looks at a few, of which some may be gone, and tells whether there are more.
+func (x *Index) expireFew(now time.Time, limit int, gone []Change) (all []Change, more bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var gone []Change
-	for len(x.times) > 0 && x.times[0] <= now.Unix() {
+	m := x.newMatcher(&Filter{})
+	for looked := 0; len(x.times) > 0 && x.times[0] <= now.Unix(); {
 		second := x.times[0]
 		refs := x.due[second]
-		for len(refs) > 0 && len(gone) < limit {
+		for ; len(refs) > 0 && looked < limit && len(gone) < limit; looked++ {
 			r := refs[len(refs)-1]
 			refs = refs[:len(refs)-1]
-			if s := x.slots.at(r); s.id != 0 && s.gone == Added && s.until == second {
+			switch s := x.slots.at(r); {
+			case s.id == 0 || s.until != second: // its slot is another's by now
+			case s.gone == Added:
 				gone = append(gone, x.remove(r, Expired))
+			case s.gone != Expired:
+				x.ends(m, r, now)
 			}
 		}
 		if x.due[second] = refs; len(refs) > 0 {
-			return gone
+			return gone, true
 		}
 		delete(x.due, second)
 		heap.Pop(&x.times)
 	}
-	return gone
+	return gone, false
 }
 
 // NextEnd returns when the next decision ends, false without any.
@@ -262,7 +345,7 @@ func (x *Index) Covering(a netip.Addr, now time.Time, yield func(d *Decision) bo
 		}
 		return true
 	}
-	if !list(x.addrs[a.As16()]) || x.ranges.Size() == 0 {
+	if !list(x.addrs.of(a)) || x.ranges.Size() == 0 {
 		return
 	}
 	for _, r := range x.ranges.Supernets(netip.PrefixFrom(a, a.BitLen())) {

@@ -2,6 +2,7 @@ package decisions
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,11 +18,8 @@ type slot struct {
 	uuid      uuid.UUID
 	addr      [16]byte // of scopes with addresses, 4in6 for IPv4
 	next      ref      // the next of the same value
-	value     text     // of other scopes
-	scope     text
-	typ       text
-	origin    text
-	scenario  text
+	value     name     // of other scopes
+	kind      name
 	bits      uint8 // of addr, from 0 to 128
 	gone      Why   // Added while it is in force
 	is4       bool
@@ -32,9 +30,10 @@ const chunkSlots = 4096
 
 // slots are kept in chunks, so that growing copies nothing.
 type slots struct {
-	chunks []*[chunkSlots]slot
-	free   []ref
-	used   ref // the highest that was ever given out
+	chunks  []*[chunkSlots]slot
+	outside outside[[chunkSlots]slot]
+	free    []ref
+	used    ref // the highest that was ever given out
 }
 
 func (s *slots) at(r ref) *slot { return &s.chunks[r/chunkSlots][r%chunkSlots] }
@@ -47,7 +46,7 @@ func (s *slots) new() ref {
 	}
 	s.used++
 	if int(s.used/chunkSlots) == len(s.chunks) {
-		s.chunks = append(s.chunks, new([chunkSlots]slot))
+		s.chunks = append(s.chunks, s.outside.get())
 	}
 	return s.used
 }
@@ -73,76 +72,24 @@ func (s *slot) setPrefix(p netip.Prefix) {
 	}
 }
 
-// text names a string of a texts; 0 is the empty one.
-type text uint32
+// kind is what decisions of one scenario have in common.
+type kind struct{ scope, typ, origin, scenario string }
 
-// texts keeps each string once: scopes, types, origins and scenarios are few.
-type texts struct {
-	all  []counted
-	by   map[string]text
-	free []text
+func kindOf(d *Decision) kind { return kind{d.Scope, d.Type, d.Origin, d.Scenario} }
+
+func (k kind) clone() kind {
+	return kind{strings.Clone(k.scope), strings.Clone(k.typ), strings.Clone(k.origin), strings.Clone(k.scenario)}
 }
 
-type counted struct {
-	s    string
-	uses int
-}
-
-func (t *texts) use(s string) text {
-	if s == "" {
-		return 0
-	}
-	n, ok := t.by[s]
-	if !ok {
-		if len(t.all) == 0 {
-			t.all, t.by = make([]counted, 1), make(map[string]text)
-		}
-		if last := len(t.free) - 1; last >= 0 {
-			n, t.free = t.free[last], t.free[:last]
-		} else {
-			n = text(len(t.all))
-			t.all = append(t.all, counted{})
-		}
-		s = string([]byte(s)) // the caller's may be part of something large
-		t.all[n].s, t.by[s] = s, n
-	}
-	t.all[n].uses++
-	return n
-}
-
-func (t *texts) drop(n text) {
-	if n == 0 {
-		return
-	}
-	c := &t.all[n]
-	if c.uses--; c.uses == 0 {
-		delete(t.by, c.s)
-		c.s = ""
-		t.free = append(t.free, n)
-	}
-}
-
-// find returns the name of a string that is kept.
-func (t *texts) find(s string) (text, bool) {
-	if s == "" {
-		return 0, true
-	}
-	n, ok := t.by[s]
-	return n, ok
-}
-
-func (t *texts) get(n text) string {
-	if n == 0 {
-		return ""
-	}
-	return t.all[n].s
-}
+// kind returns the kind of a slot's decision.
+func (x *Index) kind(s *slot) *kind { return x.kinds.get(s.kind) }
 
 // decision returns what a slot holds.
 func (x *Index) decision(s *slot) Decision {
+	k := x.kind(s)
 	d := Decision{
 		ID: s.id, UUID: s.uuid, Alert: s.alert, Simulated: s.simulated, Until: time.Unix(s.until, 0).UTC(),
-		Origin: x.texts.get(s.origin), Type: x.texts.get(s.typ), Scope: x.texts.get(s.scope), Scenario: x.texts.get(s.scenario),
+		Origin: k.origin, Type: k.typ, Scope: k.scope, Scenario: k.scenario,
 	}
 	switch d.Scope {
 	case ScopeIP:
@@ -150,7 +97,9 @@ func (x *Index) decision(s *slot) Decision {
 	case ScopeRange:
 		d.Value = s.prefix().String()
 	default:
-		d.Value = x.texts.get(s.value)
+		if s.value != 0 {
+			d.Value = *x.texts.get(s.value)
+		}
 	}
 	return d
 }

@@ -223,7 +223,7 @@ type MetricsDetailItem struct {
 	Labels *MetricsLabels `json:"labels,omitempty"`
 	Name   string         `json:"name"`
 	Unit   string         `json:"unit"`
-	Value  float32        `json:"value"`
+	Value  float64        `json:"value"`
 }
 
 // MetricsLabels defines model for MetricsLabels.

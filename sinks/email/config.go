@@ -3,6 +3,9 @@ package email
 import (
 	"net"
 	"net/mail"
+	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"sluice/pipeline/component"
@@ -63,10 +66,15 @@ var ports = map[string]string{startTLS: "587", onlyTLS: "465", plainText: "25"}
 
 // Validate checks the configuration.
 func (c *Config) Validate() error {
-	host, _ := c.address()
+	host, hostPort := c.address()
+	_, port, _ := net.SplitHostPort(hostPort)
+	_, portErr := strconv.ParseUint(port, 10, 16)
+	_, hostErr := netip.ParseAddr(host)
 	switch {
 	case host == "":
 		return component.Invalid("server", "name the SMTP server, such as mail.example.com:587")
+	case ports[c.Encryption] != "" && portErr != nil, strings.Contains(host, ":") && hostErr != nil:
+		return component.Invalid("server", "%q is no host, or host and port, such as mail.example.com:587", c.Server)
 	case ports[c.Encryption] == "":
 		return component.Invalid("encryption", "it is %q; it can be starttls, tls or none", c.Encryption)
 	case c.Username == "" && c.Password != "", c.Username != "" && c.Password == "":
@@ -90,6 +98,9 @@ func (c *Config) Validate() error {
 			return component.Invalid("to", "%q is no address such as soc@example.com: %v", to, err)
 		}
 	}
+	if c.Encryption == plainText && c.TLS != (tlsclient.Config{}) {
+		return component.Invalid("tls", "with encryption: none nothing is encrypted; use starttls or tls, or leave it out")
+	}
 	if err := c.TLS.Validate(); err != nil {
 		return err
 	}
@@ -102,7 +113,8 @@ func (c *Config) address() (host, hostPort string) {
 	if host, _, err := net.SplitHostPort(c.Server); err == nil {
 		return host, c.Server
 	}
-	return c.Server, net.JoinHostPort(c.Server, ports[c.Encryption])
+	host = strings.TrimSuffix(strings.TrimPrefix(c.Server, "["), "]")
+	return host, net.JoinHostPort(host, ports[c.Encryption])
 }
 
 func init() {
@@ -110,8 +122,9 @@ func init() {
 		Type:     "email",
 		Summary:  "Alerts by mail, several in one message, over SMTP.",
 		Delivery: "at least once",
-		Description: "A message is acknowledged when the server has taken all of it. Answers of 4xx to it are tried again, those of 5xx refuse its alerts for good; a recipient that is refused " +
-			"with 5xx is passed over and logged as long as another is taken. What goes wrong before, in connecting or signing in, is always tried again. A repeat has the same Message-ID.",
+		Description: "A message is acknowledged when the server has taken all of it. Answers of 4xx to it are tried again, those of 5xx refuse its alerts for good, but none that can be mailed " +
+			"without the others. A recipient that is refused with 5xx is passed over and logged as long as another is taken. What goes wrong before the text is sent, in connecting, signing in, or because " +
+			"the sender or all recipients are refused, is always tried again. A repeat has the same Message-ID.",
 		Example: "server: mail.example.com:587\nusername: sluice\npassword: \"${SMTP_PASSWORD:-change-me}\"\nfrom: Sluice <sluice@example.com>\nto: [soc@example.com]\ninterval: 1m\n",
 		Default: Default,
 		New:     func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },

@@ -39,6 +39,11 @@ func (c *Config) compile() (*compiled, error) {
 		if *t.into, err = templates.Parse(t.key, t.text, functions); err != nil {
 			return nil, component.Invalid(t.key, "it is no template: %v", err)
 		}
+		for _, a := range templates.Specimens() {
+			if err := templates.Try(*t.into, data{Alert: a, Alerts: []*pipeline.Alert{a}}); err != nil {
+				return nil, component.Invalid(t.key, "its template fails on every alert: %v", err)
+			}
+		}
 	}
 	return &out, nil
 }

@@ -20,11 +20,8 @@ type session struct {
 	client *smtp.Client
 }
 
-// refusedError is an answer that will not change.
-type refusedError struct {
-	error
-	content bool // it is about what is in the message
-}
+// refusedError is an answer of 5xx, which will not change by itself.
+type refusedError struct{ error }
 
 // open connects and signs in. Whatever goes wrong may go right later.
 func (s *Sink) open(ctx context.Context) (*session, error) {
@@ -118,15 +115,16 @@ func (s *Sink) auth(client *smtp.Client, host string) (smtp.Auth, error) {
 	return nil, fmt.Errorf("it offers none of SCRAM-SHA-256, PLAIN and LOGIN to sign in, but %q", offered)
 }
 
-// mail hands a message over. Recipients that are refused for good are
-// returned when another is taken; a refusedError is of the message as a whole.
+// mail hands a message over. Recipients that are refused for good are returned
+// when another is taken. A refusedError is of what is in the message alone: a
+// sender, or recipients, whom the server does not take are those of every message, and a person mends that.
 func (s *session) mail(ctx context.Context, from string, to []string, text []byte, timeout time.Duration) (refused []string, err error) {
 	if err := s.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, s.interrupt)()
 	if err := s.client.Mail("<" + from + ">"); err != nil {
-		return nil, judge("the sender", err)
+		return nil, fmt.Errorf("the sender: %w", err)
 	}
 	for _, address := range to {
 		err := judge(address, s.client.Rcpt("<"+address+">"))
@@ -138,16 +136,16 @@ func (s *session) mail(ctx context.Context, from string, to []string, text []byt
 		}
 	}
 	if len(refused) == len(to) {
-		return nil, refusedError{error: errors.New("nobody is taken: " + strings.Join(refused, ", "))}
+		return nil, errors.New("nobody is taken: " + strings.Join(refused, ", "))
 	}
 	w, err := s.client.Data()
 	if err != nil {
-		return nil, judge("DATA", err)
+		return nil, fmt.Errorf("DATA: %w", err)
 	}
 	if _, err := w.Write(text); err != nil {
 		return nil, err
 	}
-	return refused, judge(theMessage, w.Close())
+	return refused, judge("the message", w.Close())
 }
 
 // reset ends a transaction that was given up; false when the connection is of no use any more.
@@ -159,23 +157,19 @@ func (s *session) close() {
 	_ = s.conn.Close()
 }
 
-// theMessage is what a refusal after the text is about.
-const theMessage = "the message"
-
 // judge reads an answer: RFC 5321, section 4.2.1. Answers of 5xx are final, but
 // for those that are about signing in and the order of commands.
 func judge(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	content := what == theMessage
 	err = fmt.Errorf("%s: %w", what, err)
 	var answer *textproto.Error
 	if errors.As(err, &answer) && answer.Code/100 == 5 {
 		switch answer.Code {
 		case 503, 530, 534, 535, 538: // RFC 4954
 		default:
-			return refusedError{err, content}
+			return refusedError{err}
 		}
 	}
 	return err

@@ -99,7 +99,7 @@ func (s *Sink) send(ctx context.Context, alerts []pipeline.Alert) error {
 		if !s.session.reset() {
 			s.drop()
 		}
-		if final.content && len(alerts) > 1 {
+		if len(alerts) > 1 {
 			return s.divide(ctx, alerts)
 		}
 		return s.reject(alerts, final.error)
@@ -126,11 +126,8 @@ func (s *Sink) divide(ctx context.Context, alerts []pipeline.Alert) error {
 		if r == nil {
 			return
 		}
-		if rejected == nil {
-			rejected = &sinks.RejectedError{Reason: r.Reason}
-		}
 		for _, i := range r.Alerts {
-			rejected.Alerts = append(rejected.Alerts, offset+i)
+			rejected = rejected.With(offset+i, r.Reason)
 		}
 	}
 	half := len(alerts) / 2

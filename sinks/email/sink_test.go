@@ -243,7 +243,7 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", 0, "taken"}, {"MAIL", 451, "again"}, {"MAIL", 550, "refused"}, {"MAIL", 530, "again"}, {"RCPT", 450, "again"}, {"RCPT", 550, "refused"},
+		{"", 0, "taken"}, {"MAIL", 451, "again"}, {"MAIL", 550, "again"}, {"MAIL", 530, "again"}, {"RCPT", 450, "again"}, {"RCPT", 550, "again"},
 		{"DATA", 452, "again"}, {"DATA", 554, "refused"},
 	} {
 		srv := newServer(t, plainText, func(step, _ string) error {
@@ -399,7 +399,9 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 		{"server: x\nfrom: a@b.c\nto: [soc]", `"soc" is no address`}, {good + "encryption: ssl", "starttls, tls or none"}, {good + "username: a", "go together"},
 		{good + "username: a\npassword: b\nencryption: none", "not sent without encryption"}, {good + "digest: 0", "between 1"}, {good + "interval: -1s", "below 0"},
 		{good + "timeout: 0s", "above 0"}, {good + "subject: '{{'", "subject: it is no template"}, {good + "body: '{{ env \"HOME\" }}'", "body: it is no template"},
-		{good + "tls: {cert_file: x}", "go together"},
+		{good + "body: '{{ .Nope }}'", "body: its template fails on every alert"}, {good + "subject: '{{ .Alert.Nope }}'", "subject: its template fails on every alert"},
+		{good + "tls: {cert_file: x}", "go together"}, {good + "encryption: none\ntls: {insecure_skip_verify: true}", "nothing is encrypted"},
+		{"server: 'a:b:c'\nfrom: a@b.c\nto: [d@e.f]", "is no host"}, {"server: 'x:smtp'\nfrom: a@b.c\nto: [d@e.f]", "is no host"},
 	} {
 		node, err := component.Parse([]byte("type: email\n" + c.yaml))
 		if err != nil {
@@ -409,7 +411,9 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 			t.Errorf("%q: error %v, want %q", c.yaml, err, c.want)
 		}
 	}
-	for server, want := range map[string]string{"x": "x:587", "x:2525": "x:2525"} {
+	for server, want := range map[string]string{
+		"x": "x:587", "x:2525": "x:2525", "192.0.2.1": "192.0.2.1:587", "2001:db8::1": "[2001:db8::1]:587", "[2001:db8::1]": "[2001:db8::1]:587", "[2001:db8::1]:25": "[2001:db8::1]:25",
+	} {
 		c := Config{Server: server, Encryption: startTLS}
 		if _, got := c.address(); got != want {
 			t.Errorf("%s is %s, want %s", server, got, want)

@@ -52,7 +52,39 @@ func (c *Config) compile() (*compiled, error) {
 		}
 		out.env = append(out.env, t)
 	}
-	return out, nil
+	return out, c.try(out)
+}
+
+// try runs the templates on specimens. An error blames the key of one that fails on every alert.
+func (c *Config) try(t *compiled) error {
+	for _, a := range templates.Specimens() {
+		d := data{Alert: a}
+		if c.Per == perDecision {
+			if len(a.Decisions) == 0 {
+				continue // then nothing is run
+			}
+			d.Decision, d.Seconds = &a.Decisions[0], 1
+		}
+		for i := range t.args {
+			if err := templates.Try(t.args[i].Template, &d); err != nil {
+				return component.Invalid("args", "argument %d fails on every alert: %v%s", i+1, err, c.remedy(err))
+			}
+		}
+		for i, name := range t.names {
+			if err := templates.Try(t.env[i], &d); err != nil {
+				return component.Invalid("environment", "%s fails on every alert: %v%s", name, err, c.remedy(err))
+			}
+		}
+	}
+	return nil
+}
+
+// remedy is what helps where there is no decision, if that is what is wrong.
+func (c *Config) remedy(err error) string {
+	if c.Per == perAlert && strings.Contains(err.Error(), ".Decision") {
+		return "; there is a decision with per: decision only"
+	}
+	return ""
 }
 
 // arguments are those of one run.

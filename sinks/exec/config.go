@@ -22,7 +22,8 @@ type Config struct {
 	Command string `yaml:"command"`
 	// Args are the arguments. Each is a template and becomes one argument; no shell reads it. `.Alert` is the alert; per decision,
 	// `.Decision` is the decision and `.Seconds` how long it still holds. A value that begins with a dash where the template does not
-	// is refused, since the program would take it for an option.
+	// is refused, since the program would take it for an option. `address .Decision.Value` gives an address or a range and refuses all else:
+	// use it where the program reads an argument as a language, as nft does.
 	Args []string `yaml:"args"`
 	// Per is what the command is run for: each `alert`, or each `decision` of an alert.
 	Per string `yaml:"per"`
@@ -36,7 +37,7 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// Parallel is how many commands run at once, at most. Those about one source run one after the other whatever it is.
 	Parallel int `yaml:"parallel"`
-	// RejectCodes are the exit codes that refuse an alert for good. 0 is done; after any other code the command is run again.
+	// RejectCodes are the exit codes that refuse an alert for good. 0 is done; after any other code the command is run again, as often as `retry` allows.
 	RejectCodes []int `yaml:"reject_codes"`
 }
 
@@ -72,9 +73,9 @@ func init() {
 		Summary:  "A command for each alert or decision, as fail2ban's actions are, with no shell in between.",
 		Delivery: "at least once",
 		Description: "Exit code 0 acknowledges, one of `reject_codes` refuses the alert for good; after any other, a signal or the timeout the command is run again, with all decisions of the alert " +
-			"that are left to run: so it must do no harm when it is run twice. A decision that ran out before its command was run is passed over. What a command prints is in the " +
+			"that still hold: so it must do no harm when it is run twice. A decision that ran out before its command was run is passed over. What a command prints is in the " +
 			"error when it fails, and in the log at the level debug otherwise.",
-		Example: "command: /usr/sbin/nft\nargs: [add, element, inet, filter, banned, \"{ {{ .Decision.Value }} timeout {{ .Seconds }}s }\"]\nper: decision\n",
+		Example: "command: /usr/sbin/nft\nargs: [add, element, inet, filter, banned, \"{ {{ address .Decision.Value }} timeout {{ .Seconds }}s }\"]\nper: decision\n",
 		Default: Default,
 		New:     func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
 	})

@@ -41,20 +41,27 @@ func (s *Sink) run(ctx context.Context, d *data) error {
 		s.bytes.Add(uint64(len(text) + 1))
 	}
 	ownGroup(cmd)
-	err = cmd.Run()
+	if err = s.judge(ctx, limited, cmd.Run(), out.String()); err == nil {
+		s.log.Debug("a command is done", "sink", s.name, "alert", d.Alert.UUID, "output", out.String())
+	}
+	return err
+}
+
+// judge reads the end of a command. One that is done is done, even where ctx,
+// or the limited one of its time, ended with it.
+func (s *Sink) judge(ctx, limited context.Context, err error, output string) error {
 	var code *exec.ExitError
 	switch {
+	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it may have left something behind that still holds its output
+		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case limited.Err() != nil:
-		return fmt.Errorf("%s took more than %v and was killed: %s", s.config.Command, s.config.Timeout, out.String())
-	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it is done, and left something behind that still holds its output
-		s.log.Debug("a command is done", "sink", s.name, "alert", d.Alert.UUID, "output", out.String())
-		return nil
+		return fmt.Errorf("%s took more than %v and was killed: %s", s.config.Command, s.config.Timeout, output)
 	case errors.As(err, &code) && slices.Contains(s.config.RejectCodes, code.ExitCode()):
-		return refusedError{fmt.Errorf("%s: %w: %s", s.config.Command, err, out.String())}
+		return refusedError{fmt.Errorf("%s: %w: %s", s.config.Command, err, output)}
 	}
-	return fmt.Errorf("%s: %w: %s", s.config.Command, err, out.String())
+	return fmt.Errorf("%s: %w: %s", s.config.Command, err, output)
 }
 
 // ownGroup has a command run in a process group of its own, which is killed as a whole.

@@ -22,7 +22,7 @@ type Sink struct {
 	log       *slog.Logger
 	now       func() time.Time
 
-	alerts, decisions, bytes, failed, rejected atomic.Uint64
+	alerts, decisions, bytes, failed, rejected, expired atomic.Uint64
 }
 
 // New makes the sink. It runs nothing yet.
@@ -64,7 +64,8 @@ type refusedError struct{ error }
 func (s *Sink) one(ctx context.Context, alerts []pipeline.Alert) error {
 	a := &alerts[0]
 	var refused error
-	for _, d := range s.runs(a) {
+	runs, expired := s.runs(a)
+	for _, d := range runs {
 		err := s.run(ctx, &d)
 		if r, ok := err.(refusedError); ok {
 			refused = r.error
@@ -74,6 +75,7 @@ func (s *Sink) one(ctx context.Context, alerts []pipeline.Alert) error {
 			s.decisions.Add(1)
 		}
 	}
+	s.expired.Add(uint64(expired))
 	if refused != nil {
 		s.rejected.Add(1)
 		return &sinks.RejectedError{Alerts: []int{0}, Reason: refused}
@@ -82,33 +84,34 @@ func (s *Sink) one(ctx context.Context, alerts []pipeline.Alert) error {
 	return nil
 }
 
-// runs are those that an alert asks for.
-func (s *Sink) runs(a *pipeline.Alert) []data {
+// runs are those that an alert asks for. expired counts decisions that hold no more.
+func (s *Sink) runs(a *pipeline.Alert) (out []data, expired int) {
 	if a.Simulated && !s.config.Simulated {
-		return nil
+		return nil, 0
 	}
 	if s.config.Per == perAlert {
-		return []data{{Alert: a}}
+		return []data{{Alert: a}}, 0
 	}
-	var out []data
 	for i := range a.Decisions {
 		d := &a.Decisions[i]
 		seconds, holds := left(d, s.now())
 		switch {
 		case d.Simulated && !s.config.Simulated:
 		case !holds:
+			expired++
 			s.log.Info("a decision ran out before its command was run", "sink", s.name, "alert", a.UUID, "value", d.Value, "until", d.Until)
 		default:
 			out = append(out, data{a, d, seconds})
 		}
 	}
-	return out
+	return out, expired
 }
 
 // Stats implements sinks.Sink.
 func (s *Sink) Stats() sinks.Stats {
 	return sinks.Stats{
 		Alerts: s.alerts.Load(), Decisions: s.decisions.Load(), Bytes: s.bytes.Load(), Errors: s.failed.Load(), Rejected: s.rejected.Load(),
+		Expired: s.expired.Load(),
 	}
 }
 

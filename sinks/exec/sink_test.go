@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -128,6 +129,9 @@ func TestWhatIsRunForDecisions(t *testing.T) {
 		if got := r.got(t); !slices.Equal(got, want) {
 			t.Errorf("simulated %v: got %q, want %q", also, got, want)
 		}
+		if st := r.Stats(); st.Expired != 1 {
+			t.Errorf("stats %+v, want one decision that expired", st)
+		}
 		if n := strings.Count(r.log.String(), "ran out before"); n != 1 {
 			t.Errorf("%d lines say that a decision ran out, want 1: %s", n, r.log.String())
 		}
@@ -171,8 +175,8 @@ func TestWhatAnExitMeans(t *testing.T) {
 
 func TestACommandThatTakesTooLongIsKilledWithWhatItStarted(t *testing.T) {
 	const script = `sleep 600 & echo $! >$OUT; wait` + "\n"
-	r := newRig(t, script, func(c *Config) { c.Timeout = 300 * time.Millisecond })
-	if err := r.Alerts(t.Context(), []pipeline.Alert{alert("192.0.2.1")}); !sinks.Retryable(err) || !strings.Contains(err.Error(), "took more than 300ms") {
+	r := newRig(t, script, func(c *Config) { c.Timeout = 2 * time.Second })
+	if err := r.Alerts(t.Context(), []pipeline.Alert{alert("192.0.2.1")}); !sinks.Retryable(err) || !strings.Contains(err.Error(), "took more than 2s") {
 		t.Errorf("error = %v", err)
 	}
 	for end := time.Now().Add(10 * time.Second); running(r.got(t)[0]); {
@@ -191,6 +195,32 @@ func TestACommandThatTakesTooLongIsKilledWithWhatItStarted(t *testing.T) {
 func running(pid string) bool {
 	text, err := os.ReadFile("/proc/" + pid + "/stat")
 	return err == nil && !strings.Contains(string(text), ") Z ") && !strings.Contains(string(text), ") X ")
+}
+
+// TestACommandThatIsDoneIsNotRunAgain: that time was over, or the run, when it
+// had ended does not undo what it did.
+func TestACommandThatIsDoneIsNotRunAgain(t *testing.T) {
+	for what, err := range map[string]error{"done": nil, "done, with its output held open": exec.ErrWaitDelay} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		s := newRig(t, "", func(*Config) {}).Sink
+		if got := s.judge(ctx, ctx, err, "out"); got != nil {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+}
+
+// TestAnAddressIsOne: commands such as nft read their arguments as a language.
+func TestAnAddressIsOne(t *testing.T) {
+	r := newRig(t, printArgs, func(c *Config) { c.Per, c.Args = perDecision, []string{"{ {{ address .Decision.Value }} }"} })
+	err := r.Alerts(t.Context(), []pipeline.Alert{alert("192.0.2.1", "2001:DB8::1", "::ffff:192.0.2.2", "192.0.2.77/24", "1 }; flush ruleset", "fe80::1%eth0")})
+	var rejected *sinks.RejectedError
+	if !errors.As(err, &rejected) || !strings.Contains(err.Error(), "neither an address nor a range") {
+		t.Errorf("error = %v", err)
+	}
+	if got, want := r.got(t), []string{"<{ 192.0.2.1 }>", "<{ 2001:db8::1 }>", "<{ 192.0.2.2 }>", "<{ 192.0.2.0/24 }>"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestACommandGetsItsOwnEnvironmentAndTheAlert(t *testing.T) {
@@ -242,7 +272,9 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 		{"command: x\nparallel: 0", "between 1 and 256"}, {"command: x\nreject_codes: [0]", "between 1 and 255"},
 		{"command: x\nargs: ['{{']", "argument 1 is no template"}, {"command: x\nargs: ['{{ env \"HOME\" }}']", "no template"},
 		{"command: x\nenvironment: {A: '{{'}", "A is no template"}, {"command: x\nenvironment: {'A=': x}", "variable's name"},
-		{"command: x\nstdin: xml", "no format"},
+		{"command: x\nstdin: xml", "no format"}, {"command: x\nargs: [a, '{{ .Nope }}']", "argument 2 fails on every alert"},
+		{"command: x\nargs: ['{{ .Decision.Value }}']", "with per: decision only"}, {"command: x\nper: decision\nargs: ['{{ .Decision.Nope }}']", "fails on every alert"},
+		{"command: x\nenvironment: {A: '{{ .Alert.Nope }}'}", "A fails on every alert"},
 	} {
 		node, err := component.Parse([]byte("type: exec\n" + c.yaml))
 		if err != nil {
@@ -259,7 +291,7 @@ func FuzzArguments(f *testing.F) {
 	f.Add("192.0.2.1")
 	f.Add("-x")
 	f.Add("\x00")
-	c := Config{Args: []string{"{{ .Decision.Value }}", "--to", "--v={{ .Decision.Value }}"}}
+	c := Config{Per: perDecision, Args: []string{"{{ .Decision.Value }}", "--to", "--v={{ .Decision.Value }}"}}
 	t, err := c.compile()
 	if err != nil {
 		f.Fatal(err)

@@ -11,7 +11,8 @@ import (
 
 // Config says where alerts are written, and how. Start from Default.
 type Config struct {
-	// Path is the file, or `-` for standard output. Its folder must be there.
+	// Path is the file, or `-` for standard output. Its folder must be there. No
+	// other sink may write the file, and no source may read it.
 	Path string `yaml:"path"`
 	// Format is what a line holds: an alert as `sluice`, `crowdsec`, `ocsf`, `ecs`, `cef` or `text`.
 	Format format.Format `yaml:"format"`
@@ -53,6 +54,9 @@ func (c *Config) Validate() error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return component.Invalid("path", "the folder %s is not there; create it", dir)
 	}
+	if info, err := os.Stat(c.Path); err == nil && info.IsDir() {
+		return component.Invalid("path", "%s is a folder; name a file in it", c.Path)
+	}
 	return nil
 }
 
@@ -76,16 +80,19 @@ func validateColour(colour string) error {
 
 func init() {
 	sinks.Register(sinks.Kind[Config]{
-		Type:        "file",
-		Summary:     "Alerts, a line each in any format, appended to a file that may be rotated.",
-		Description: "The file is reopened on SIGHUP, and begun anew at `max_bytes`. `fsync` makes every batch durable before it counts as delivered.",
-		Example:     "path: alerts.jsonl\nfsync: true\n",
-		Default:     Default,
-		New:         func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
+		Type:     "file",
+		Summary:  "Alerts, a line each in any format, appended to a file that may be rotated.",
+		Delivery: "at least once",
+		Description: "The file is reopened on SIGHUP, and begun anew at `max_bytes`. `fsync` makes every batch durable before it counts as delivered. After a crash a line that was half written is cut off, and the " +
+			"last batch may be there again, with the same ids.",
+		Example: "path: alerts.jsonl\nfsync: true\n",
+		Default: Default,
+		New:     func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
 	})
 	sinks.Register(sinks.Kind[StdoutConfig]{
 		Type:        "stdout",
 		Summary:     "Alerts on standard output, a line each in any format.",
+		Delivery:    "at least once",
 		Description: "Text is coloured on a terminal, unless NO_COLOR is set.",
 		Example:     "format: text\n",
 		Default:     func() StdoutConfig { return StdoutConfig{Format: format.Sluice, Colour: "auto"} },

@@ -14,7 +14,7 @@ import (
 
 // DeadConfig says where dead letters are written. Start from DefaultDead.
 type DeadConfig struct {
-	// Path is the file. Its folder must be there.
+	// Path is the file. Its folder must be there. No sink may write the file, and no source may read it.
 	Path string `yaml:"path"`
 	// Fsync makes letters durable before they count as written.
 	Fsync bool `yaml:"fsync"`
@@ -129,6 +129,9 @@ func newDeadLine(l *pipeline.DeadLetter) *deadLine {
 	}
 	return out
 }
+
+// File implements sinks.FileWriter.
+func (d *DeadLetters) File() string { return d.sink.File() }
 
 // Reopen implements sinks.Reopener: the next letters open the path again.
 func (d *DeadLetters) Reopen() error { return d.sink.Reopen() }

@@ -8,8 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"github.com/mattn/go-isatty"
 
@@ -112,10 +114,7 @@ func (s *Sink) render(alerts []pipeline.Alert) (rejected *sinks.RejectedError) {
 		if s.colour && s.config.Format == format.Text {
 			line = format.AppendColoured(line[:0], &alerts[i])
 		} else if line, err = s.config.Format.Append(line[:0], &alerts[i]); err != nil {
-			if rejected == nil {
-				rejected = &sinks.RejectedError{Reason: err}
-			}
-			rejected.Alerts = append(rejected.Alerts, i)
+			rejected = rejected.With(i, err)
 			continue
 		}
 		s.buf.Write(line)
@@ -133,11 +132,11 @@ func (s *Sink) write() error {
 		_, err := s.stdout.Write(s.buf.Bytes())
 		return err
 	}
-	if err := s.rotate(); err != nil {
-		return err
-	}
-	if err := s.open(); err != nil {
-		return err
+	// A torn line is cut off before the file may become an old one.
+	for _, step := range []func() error{s.open, s.rotate, s.open} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	if n, err := s.file.Write(s.buf.Bytes()); err != nil {
 		s.takeBack(n)
@@ -160,8 +159,25 @@ func (s *Sink) open() error {
 	if err := cutTorn(f); err != nil {
 		return errors.Join(fmt.Errorf("cutting off a line that a crash left half written: %w", err), f.Close())
 	}
+	if s.config.Fsync { // the name of a new file is in its folder, which is synced by itself
+		if err := syncFolder(filepath.Dir(s.config.Path)); err != nil {
+			return errors.Join(fmt.Errorf("syncing its folder: %w", err), f.Close())
+		}
+	}
 	s.file = f
 	return nil
+}
+
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = dir.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		err = nil // some network file systems have no such thing
+	}
+	return errors.Join(err, dir.Close())
 }
 
 // cutTorn removes what stands behind the last end of a line: a process that
@@ -228,6 +244,14 @@ func (s *Sink) takeBack(n int) {
 	if info, err := s.file.Stat(); n > 0 && err == nil && info.Mode().IsRegular() {
 		_ = s.file.Truncate(info.Size() - int64(n))
 	}
+}
+
+// File implements sinks.FileWriter.
+func (s *Sink) File() string {
+	if s.config.Path == stdout {
+		return ""
+	}
+	return s.config.Path
 }
 
 // Reopen implements sinks.Reopener: the next batch opens the path again.

@@ -12,11 +12,15 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sinks"
 	"sluice/sinks/format"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
@@ -258,5 +262,26 @@ func TestATornLineIsCutOff(t *testing.T) {
 		if n := lines(t, path); n != want || bytes.Contains(text, []byte("torn")) || bytes.Contains(text, []byte("xx")) {
 			t.Errorf("behind %.20q there are %d lines, want %d", before, n, want)
 		}
+	}
+}
+
+// TestATornLineIsNotRotatedAway has the first batch after a crash begin a new file.
+func TestATornLineIsNotRotatedAway(t *testing.T) {
+	c := Default()
+	c.Path, c.MaxBytes = filepath.Join(t.TempDir(), "alerts.jsonl"), 1000
+	if err := os.WriteFile(c.Path, []byte(strings.Repeat("whole\n", 150)+"torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New("alerts", c, sinks.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Alerts(t.Context(), alerts()); err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.ReadFile(c.Path + ".1")
+	if err != nil || string(old) != strings.Repeat("whole\n", 150) || lines(t, c.Path) != 3 {
+		t.Errorf("the old file ends in %.10q, error %v; the new one has %d lines", old[max(0, len(old)-10):], err, lines(t, c.Path))
 	}
 }

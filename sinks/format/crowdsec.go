@@ -9,6 +9,10 @@ import (
 // which gives alerts ids of its own and ignores those that it is sent.
 const MetaID = "sluice_alert_id"
 
+// MetaAllowlisted is the key of an alert's meta that names the item of an
+// allow-list, and the list, for which nothing was decided.
+const MetaAllowlisted = "allowlisted"
+
 // ToCrowdSec returns an alert as a CrowdSec watcher sends it.
 func ToCrowdSec(a *pipeline.Alert) lapi.Alert {
 	out := lapi.Alert{
@@ -23,7 +27,11 @@ func ToCrowdSec(a *pipeline.Alert) lapi.Alert {
 	if len(a.Labels) > 0 {
 		out.Labels = &a.Labels
 	}
-	meta := toMeta(append(a.Meta[:len(a.Meta):len(a.Meta)], pipeline.MetaItem{Key: MetaID, Value: a.UUID}))
+	items := append(a.Meta[:len(a.Meta):len(a.Meta)], pipeline.MetaItem{Key: MetaID, Value: a.UUID})
+	if a.Sluice.Allowlisted != "" {
+		items = append(items, pipeline.MetaItem{Key: MetaAllowlisted, Value: a.Sluice.Allowlisted})
+	}
+	meta := toMeta(items)
 	out.Meta = &meta
 	for i := range a.Events {
 		out.Events = append(out.Events, lapi.Event{Timestamp: a.Events[i].Timestamp, Meta: toMeta(a.Events[i].Meta)})

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"net/netip"
 	"strings"
 
 	"sluice/pipeline"
@@ -128,11 +129,13 @@ func (d *ecsDocument) addSource(s *pipeline.Source) {
 	if s == nil {
 		return
 	}
-	d.Source = &ecsSource{Address: s.Value}
+	d.Source = &ecsSource{}
 	if addr, ok := address(s); ok {
-		d.Source.IP = addr.String()
+		d.Source.IP, d.Source.Address = addr.String(), s.Value
 		d.Related = &ecsRelated{[]string{addr.String()}}
-	}
+	} else if _, err := netip.ParsePrefix(s.Value); err == nil {
+		d.Source.Address = s.Value
+	} // a user, or a country, is no address
 	if s.Cn != "" || s.Latitude != 0 || s.Longitude != 0 {
 		d.Source.Geo = &ecsGeo{Country: s.Cn}
 		if s.Latitude != 0 || s.Longitude != 0 {
@@ -144,5 +147,8 @@ func (d *ecsDocument) addSource(s *pipeline.Source) {
 		if s.AsName != "" {
 			d.Source.AS.Org = &ecsOrganization{s.AsName}
 		}
+	}
+	if *d.Source == (ecsSource{}) {
+		d.Source = nil
 	}
 }

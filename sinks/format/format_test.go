@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -189,6 +190,34 @@ func TestCEFIsReadBack(t *testing.T) {
 			t.Errorf("the address is %q, want %q", extension["src"]+extension["c6a2"], want)
 		}
 	}
+}
+
+// FuzzCEF: whatever an alert's words are, they stay in their fields.
+func FuzzCEF(f *testing.F) {
+	f.Add("a=b|c\\d\n<script>\x1b[31m", "cs3Label=x cs3=y", "CEF:0|a|")
+	f.Add("\\", "\\=", "|\\|")
+	f.Add(" a ", "\r\n", "\xff\u2028")
+	f.Fuzz(func(t *testing.T, value, scenario, message string) {
+		a := pipeline.Alert{UUID: "id", Scenario: scenario, Message: message, Source: &pipeline.Source{Scope: "user", Value: value, Cn: "FR"}}
+		line, err := CEF.Append(nil, &a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.ContainsAny(line, "\r\n\x00\x1b") {
+			t.Errorf("%q is more than a line", line)
+		}
+		header, extension := readCEF(string(line))
+		if len(header) != 7 || header[0] != "CEF:0" || header[1] != vendor || header[6] != "5" {
+			t.Errorf("%q has the header %q", line, header)
+		}
+		want := map[string]string{"externalId": "id", "cs1": "user", "cs1Label": "scope", "cs3": "FR", "cs3Label": "country"}
+		if value != "" {
+			want["cs2"], want["cs2Label"] = printable(value), "value"
+		}
+		if !maps.Equal(extension, want) {
+			t.Errorf("%q has the extension %q, want %q", line, extension, want)
+		}
+	})
 }
 
 // readCEF splits a line: the fields of its header, and the extension's keys.

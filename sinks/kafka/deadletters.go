@@ -14,7 +14,7 @@ import (
 
 // The headers of dead letters, behind the record's own. Those that say nothing are left out.
 const (
-	HeaderDeadKind      = "sluice-dead-kind"      // undecodable, unparsed, rejected, over_quota
+	HeaderDeadKind      = "sluice-dead-kind"      // undecodable, unparsed, rejected, over_quota, undelivered
 	HeaderDeadReason    = "sluice-dead-reason"    // a word or a sentence
 	HeaderDeadSource    = "sluice-dead-source"    // the source's name in the configuration
 	HeaderDeadTopic     = "sluice-dead-topic"     // topic, path or stream

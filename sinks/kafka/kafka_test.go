@@ -21,6 +21,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/component"
 	"sluice/sinks"
+	"sluice/sinks/format"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,7 +64,7 @@ func cluster(t *testing.T, topics ...string) *kfake.Cluster {
 func newSink(t *testing.T, c *kfake.Cluster, edit func(*Config)) *Sink {
 	t.Helper()
 	config := Default()
-	config.Brokers, config.AlertsTopic, config.DecisionsTopic = c.ListenAddrs(), "alerts", "decisions"
+	config.Brokers, config.AlertsTopic = c.ListenAddrs(), "alerts"
 	config.BatchTimeout = time.Millisecond
 	if edit != nil {
 		edit(&config)
@@ -116,27 +117,21 @@ func partitionOf(key string) int {
 	return partitioner.Balance(kafka.Message{Key: []byte(key)}, 0, 1, 2)
 }
 
-func TestAlertsAndDecisionsAreRecords(t *testing.T) {
+func TestAlertsAreRecords(t *testing.T) {
 	c := cluster(t, "alerts", "decisions")
 	s := newSink(t, c, nil)
 	if err := s.Alerts(t.Context(), []pipeline.Alert{alert("u1", "192.0.2.1", "ban", "captcha"), alert("u2", "2001:db8::1")}); err != nil {
 		t.Fatal(err)
 	}
-	got, values := consume(t, c, 4)
+	got, values := consume(t, c, 2)
 	p1, p2 := partitionOf("Ip:192.0.2.1"), partitionOf("Ip:2001:db8::1")
 	want := []string{
 		fmt.Sprintf("alerts/%d Ip:192.0.2.1 sluice-alert=u1", p1),
 		fmt.Sprintf("alerts/%d Ip:2001:db8::1 sluice-alert=u2", p2),
-		fmt.Sprintf("decisions/%d Ip:192.0.2.1 sluice-alert=u1 sluice-decision=0", p1),
-		fmt.Sprintf("decisions/%d Ip:192.0.2.1 sluice-alert=u1 sluice-decision=1", p1),
 	}
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("records\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	wantJSON := `{"origin":"sluice","type":"ban","scope":"Ip","value":"192.0.2.1","duration":"4h","scenario":"sluice/ssh-bf","simulated":false,"alert_uuid":"u1"}`
-	if v := values[fmt.Sprintf("decisions/%d Ip:192.0.2.1 sluice-alert=u1 sluice-decision=0", p1)]; v != wantJSON {
-		t.Errorf("decision %s", v)
 	}
 	var back pipeline.Alert
 	if err := json.Unmarshal([]byte(values[fmt.Sprintf("alerts/%d Ip:192.0.2.1 sluice-alert=u1", p1)]), &back); err != nil || back.UUID != "u1" || len(back.Decisions) != 2 {
@@ -147,9 +142,38 @@ func TestAlertsAndDecisionsAreRecords(t *testing.T) {
 	}
 }
 
+func TestAlertsHaveTheFormatThatIsAskedFor(t *testing.T) {
+	for f, want := range map[format.Format]string{format.OCSF: `"class_uid":2004`, format.ECS: `"event":{`, format.CEF: "CEF:0|", format.CrowdSec: `"source":{`} {
+		t.Run(string(f), func(t *testing.T) {
+			c := cluster(t, "alerts", "decisions")
+			s := newSink(t, c, func(c *Config) { c.AlertsFormat = f })
+			if err := s.Alerts(t.Context(), []pipeline.Alert{alert("u1", "192.0.2.1", "ban")}); err != nil {
+				t.Fatal(err)
+			}
+			keys, values := consume(t, c, 1)
+			if got := values[keys[0]]; !strings.Contains(got, want) {
+				t.Errorf("the record is %s", got)
+			}
+		})
+	}
+}
+
+func TestAlertsAreNothingToADecisionsTopic(t *testing.T) {
+	config := Default()
+	config.Brokers, config.DecisionsTopic = []string{"127.0.0.1:1"}, "decisions" // nobody is there
+	s, err := New("out", config, sinks.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Alerts(t.Context(), []pipeline.Alert{alert("u1", "192.0.2.1", "ban")}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAlertsCanBeKeyedByTheirUUID(t *testing.T) {
 	c := cluster(t, "alerts", "decisions")
-	s := newSink(t, c, func(c *Config) { c.AlertKey = KeyUUID; c.DecisionsTopic = "" })
+	s := newSink(t, c, func(c *Config) { c.AlertKey = KeyUUID })
 	if err := s.Alerts(t.Context(), []pipeline.Alert{alert("u1", "192.0.2.1", "ban")}); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +183,7 @@ func TestAlertsCanBeKeyedByTheirUUID(t *testing.T) {
 	}
 }
 
-func TestAnAlertThatCannotBeWrittenIsRefusedAndItsDecisionsAreNot(t *testing.T) {
+func TestAnAlertThatCannotBeWrittenIsRefusedAndOthersAreNot(t *testing.T) {
 	c := cluster(t, "alerts", "decisions")
 	s := newSink(t, c, func(c *Config) { c.MaxMessageBytes = 4000 })
 	large, bad := alert("u1", "192.0.2.1", "ban"), alert("u3", "192.0.2.3")
@@ -170,7 +194,7 @@ func TestAnAlertThatCannotBeWrittenIsRefusedAndItsDecisionsAreNot(t *testing.T) 
 	if !errors.As(err, &rejected) || !slices.Equal(rejected.Alerts, []int{0, 2}) || sinks.Retryable(err) || !strings.Contains(err.Error(), "over max_message_bytes") {
 		t.Errorf("error %v", err)
 	}
-	if got, _ := consume(t, c, 2); len(got) != 2 || !strings.HasPrefix(got[1], "decisions/") {
+	if got, _ := consume(t, c, 1); len(got) != 1 || !strings.HasSuffix(got[0], "sluice-alert=u2") {
 		t.Errorf("records %q", got)
 	}
 	if st := s.Stats(); st.Alerts != 1 || st.Rejected != 2 {
@@ -222,9 +246,16 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"no brokers", "alerts_topic: a", "brokers: name at least one"},
 		{"no topics", "brokers: [a]", "name an alerts_topic, a decisions_topic, or both"},
+		{"one topic for both", "brokers: [a]\nalerts_topic: b\ndecisions_topic: b", "decisions need a topic of their own"},
+		{"decisions of a sink to nowhere", "brokers: [a]\nalerts_topic: b\ndecisions_of: c", "it is for a decisions_topic"},
+		{"nothing to take over", "brokers: [a]\nalerts_topic: b\ntake_over: true", "it is for a decisions_topic"},
+		{"an unknown format", "brokers: [a]\nalerts_topic: b\nalerts_format: xml", "is no format"},
 		{"an unknown compression", "brokers: [a]\nalerts_topic: b\ncompression: rar", "none of none, gzip"},
 		{"an unknown key of alerts", "brokers: [a]\nalerts_topic: b\nalert_key: ip", "neither source nor uuid"},
 		{"no attempts", "brokers: [a]\nalerts_topic: b\nmax_attempts: 0", "at least 1"},
+		{"a URL in place of an address", "brokers: ['kafka://a:9092']\nalerts_topic: b", "an address is host:port"},
+		{"no name of a topic", "brokers: [a]\nalerts_topic: logs/alerts", "no topic's name"},
+		{"no name of a topic of decisions", "brokers: [a]\ndecisions_topic: '..'", "no topic's name"},
 		{"an unknown key", "brokers: [a]\nalert_topic: b", `did you mean "alerts_topic"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -236,5 +267,59 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// While one partition has no leader, what the others acknowledged is not written to them again at every attempt.
+func TestWhatAPartitionHasAcknowledgedIsNotWrittenAgain(t *testing.T) {
+	c := cluster(t, "alerts", "decisions")
+	down := int32(partitionOf("Ip:192.0.2.1"))
+	broken := true
+	c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		if p := req.Topics[0].Partitions[0].Partition; !broken || p != down {
+			return nil, nil, false
+		}
+		res := req.ResponseKind().(*kmsg.ProduceResponse)
+		res.Topics = []kmsg.ProduceResponseTopic{{Topic: req.Topics[0].Topic, Partitions: []kmsg.ProduceResponseTopicPartition{{Partition: down, ErrorCode: kerr.NotEnoughReplicas.Code}}}}
+		return res, nil, true
+	})
+	s := newSink(t, c, func(c *Config) { c.MaxAttempts, c.MaxMessageBytes = 1, 4000 })
+	var batch []pipeline.Alert
+	var want []string
+	for i := range 20 {
+		a := alert(fmt.Sprintf("u%02d", i), fmt.Sprintf("192.0.2.%d", i+1), "ban")
+		if i == 3 {
+			a.Message = strings.Repeat("x", 5000)
+		} else {
+			want = append(want, fmt.Sprintf("alerts/%d Ip:%s sluice-alert=%s", partitionOf("Ip:"+a.Source.Value), a.Source.Value, a.UUID))
+		}
+		batch = append(batch, a)
+	}
+	for range 3 { // the first alert is of the partition that is down
+		var partial *sinks.PartialError
+		if err := s.Alerts(t.Context(), batch); !errors.As(err, &partial) || partial.Settled != 0 || !errors.Is(err, kafka.NotEnoughReplicas) {
+			t.Fatalf("error %v", err)
+		}
+	}
+	broken = false
+	if err := s.Alerts(t.Context(), batch[:1]); err != nil { // a probe
+		t.Fatal(err)
+	}
+	var rejected *sinks.RejectedError
+	if err := s.Alerts(t.Context(), batch[1:]); !errors.As(err, &rejected) || !slices.Equal(rejected.Alerts, []int{2}) {
+		t.Fatalf("error %v", err)
+	}
+	if err := s.Alerts(t.Context(), []pipeline.Alert{alert("end", "192.0.2.1")}); err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, fmt.Sprintf("alerts/%d Ip:192.0.2.1 sluice-alert=end", down))
+	slices.Sort(want)
+	if got, _ := consume(t, c, len(want)); !slices.Equal(got, want) {
+		t.Errorf("records\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if st := s.Stats(); st.Alerts != 20 || st.Rejected != 1 || st.Errors != 3 || st.Decisions != 19 {
+		t.Errorf("stats %+v", st)
 	}
 }

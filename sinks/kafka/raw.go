@@ -49,6 +49,9 @@ func (c *RawConfig) Validate() error {
 	if c.Topic == "" {
 		return component.Invalid("topic", "name one")
 	}
+	if !validTopic(c.Topic) {
+		return component.Invalid("topic", "%q is no topic's name: %s", c.Topic, topicNames)
+	}
 	return validateWriting(c.Compression, c.MaxMessageBytes)
 }
 
@@ -125,11 +128,11 @@ func (w *RawWriter) Write(ctx context.Context, records []RawRecord) error {
 		}
 		messages, owner = append(messages, m), append(owner, i)
 	}
-	refused, err := w.writer.write(ctx, messages)
+	done, err := w.writer.write(ctx, messages)
 	if err != nil {
 		return err
 	}
-	for i, err := range refused {
+	for i, err := range done.refused {
 		rejected[owner[i]] = err
 	}
 	if len(rejected) == 0 {

@@ -75,19 +75,25 @@ func sizeOf(m *kafka.Message) int64 {
 	return n
 }
 
-// write writes all records, in order, and returns those that the brokers
-// refuse for good, by index. After an error the same records are to be given
-// again: what comes behind a record that was not written was not written either.
-func (w *writer) write(ctx context.Context, messages []kafka.Message) (refused map[int]error, err error) {
-	refused = make(map[int]error)
+// written is what became of records, by index.
+type written struct {
+	acked   []bool
+	refused map[int]error // for good
+}
+
+// write writes all records, in order. After an error those that were neither
+// acknowledged nor refused are to be given again: of a partition nothing was
+// written behind one of them.
+func (w *writer) write(ctx context.Context, messages []kafka.Message) (done *written, err error) {
+	done = &written{acked: make([]bool, len(messages)), refused: make(map[int]error)}
 	for start := 0; start < len(messages); {
 		end := w.cut(messages, start)
-		large, err := tooLarge(w.kafka.WriteMessages(ctx, messages[start:end]...), start)
+		large, err := done.note(w.kafka.WriteMessages(ctx, messages[start:end]...), start, end)
 		if err == nil && len(large) > 0 {
-			err = w.writeEach(ctx, messages, large, refused)
+			err = w.writeEach(ctx, messages, large, done)
 		}
 		if err != nil {
-			return nil, w.failed(ctx, err)
+			return done, w.failed(ctx, err)
 		}
 		start = end
 	}
@@ -95,7 +101,7 @@ func (w *writer) write(ctx context.Context, messages []kafka.Message) (refused m
 		w.failing = false
 		w.log.Info("records are written again", "to", w.who)
 	}
-	return refused, nil
+	return done, nil
 }
 
 // cut returns the end of the records that fit one batch even if one partition gets all of them.
@@ -110,18 +116,23 @@ func (w *writer) cut(messages []kafka.Message, start int) int {
 	return end
 }
 
-// tooLarge returns the records of batches that the brokers find too large, by
-// index, apart from errors to try again.
-func tooLarge(err error, start int) (large []int, again error) {
+// note notes which of the records from start to end were acknowledged. It
+// returns those of batches that the brokers find too large, apart from errors to try again.
+func (d *written) note(err error, start, end int) (large []int, again error) {
 	var each kafka.WriteErrors
-	if !errors.As(err, &each) {
+	if err != nil && !errors.As(err, &each) {
 		return nil, err
 	}
-	for i, e := range each {
+	for i := start; i < end; i++ {
+		var e error
+		if each != nil {
+			e = each[i-start]
+		}
 		switch {
 		case e == nil:
+			d.acked[i] = true
 		case errors.Is(e, kafka.MessageSizeTooLarge):
-			large = append(large, start+i)
+			large = append(large, i)
 		case again == nil:
 			again = e
 		}
@@ -132,14 +143,14 @@ func tooLarge(err error, start int) (large []int, again error) {
 // writeEach writes records one by one: brokers that take less than the
 // configuration says refuse a batch for its size, and only what they refuse
 // alone is refused for good.
-func (w *writer) writeEach(ctx context.Context, messages []kafka.Message, indexes []int, refused map[int]error) error {
+func (w *writer) writeEach(ctx context.Context, messages []kafka.Message, indexes []int, done *written) error {
 	for _, i := range indexes {
-		large, err := tooLarge(w.kafka.WriteMessages(ctx, messages[i]), i)
+		large, err := done.note(w.kafka.WriteMessages(ctx, messages[i]), i, i+1)
 		if err != nil {
 			return err
 		}
 		if len(large) > 0 {
-			refused[i] = fmt.Errorf("kafka: a record of about %d bytes for topic %q: %w", sizeOf(&messages[i]), messages[i].Topic, kafka.MessageSizeTooLarge)
+			done.refused[i] = fmt.Errorf("kafka: a record of about %d bytes for topic %q: %w", sizeOf(&messages[i]), messages[i].Topic, kafka.MessageSizeTooLarge)
 		}
 	}
 	return nil

@@ -34,11 +34,31 @@ func unauthorized(err error) bool {
 	return errors.As(err, &status) && (status.status == http.StatusUnauthorized || status.status == http.StatusForbidden)
 }
 
-// signIn returns a token that counts, and is not the one that was refused.
-func (t *target) signIn(ctx context.Context, refused string) (string, error) {
+// signIn returns a token that counts, and is not the one that was refused. Who
+// waits for another's attempt shares its end: alerts behind a heartbeat at an API
+// that hangs wait for one timeout, not for one each.
+func (t *target) signIn(ctx context.Context, refused string) (token string, err error) {
 	s := &t.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	before := s.failed.Load()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return "", &unsentError{ctx.Err()}
+	}
+	if failed := s.failed.Load(); failed != before && s.token == "" {
+		return "", failed.err
+	}
+	token, err = t.signInNow(ctx, refused)
+	if err != nil && ctx.Err() == nil { // the end of ctx is the caller's own
+		s.failed.Store(&failure{err})
+	}
+	return token, err
+}
+
+// signInNow does it, for who has the turn.
+func (t *target) signInNow(ctx context.Context, refused string) (string, error) {
+	s := &t.session
 	now := t.env.Now()
 	if s.token != "" && s.token != refused && now.Before(s.renew) {
 		return s.token, nil
@@ -90,7 +110,8 @@ func (t *target) authenticate(ctx context.Context, method, path, token string, b
 	now := t.env.Now()
 	expires := now.Add(time.Hour) // what CrowdSec gives
 	if answer.Expire != nil {
-		if at, err := time.Parse(time.RFC3339, *answer.Expire); err == nil {
+		// One that is over already is of a clock that is late.
+		if at, err := time.Parse(time.RFC3339, *answer.Expire); err == nil && at.After(now) {
 			expires = at
 		}
 	}

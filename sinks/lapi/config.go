@@ -2,6 +2,7 @@ package lapi
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,15 +18,6 @@ type Mode string
 const (
 	Failover Mode = "failover"
 	Both     Mode = "both"
-)
-
-// DurationsFrom is the moment from which an API counts the duration of a decision.
-type DurationsFrom string
-
-// The moments.
-const (
-	FromStopAt DurationsFrom = "stop_at"
-	FromNow    DurationsFrom = "now"
 )
 
 // Config says which APIs get the alerts. Start from Default.
@@ -54,9 +46,6 @@ type Config struct {
 	Heartbeat time.Duration `yaml:"heartbeat"`
 	// UsageMetrics is how often the sink reports how much it has delivered; 0 turns it off. APIs before 1.6.3 do not know such reports and get none.
 	UsageMetrics time.Duration `yaml:"usage_metrics"`
-	// DurationsFrom says from when the API counts how long a decision lasts: stop_at, as CrowdSec does, which adds the duration to
-	// the alert's stop_at; or now, as Sluice's local_api does, which adds it to the time of arrival. A decision ends at the same time with either.
-	DurationsFrom DurationsFrom `yaml:"durations_from"`
 	// TLS says how the API's certificate is checked, and with what certificate the sink signs in.
 	TLS tlsclient.Config `yaml:"tls"`
 }
@@ -64,7 +53,7 @@ type Config struct {
 // Default returns the configuration of no API yet.
 func Default() Config {
 	return Config{
-		Mode: Failover, Batch: 50, Timeout: 30 * time.Second, Heartbeat: time.Minute, UsageMetrics: 30 * time.Minute, DurationsFrom: FromStopAt,
+		Mode: Failover, Batch: 50, Timeout: 30 * time.Second, Heartbeat: time.Minute, UsageMetrics: 30 * time.Minute,
 	}
 }
 
@@ -77,8 +66,6 @@ func (c *Config) Validate() error {
 		return component.Invalid("urls", "set one of url and urls")
 	case c.Mode != Failover && c.Mode != Both:
 		return component.Invalid("mode", "%q is no mode; it can be failover or both", string(c.Mode))
-	case c.DurationsFrom != FromStopAt && c.DurationsFrom != FromNow:
-		return component.Invalid("durations_from", "%q is no such moment; it can be stop_at or now", string(c.DurationsFrom))
 	case c.MachineID == "" && c.TLS.CertFile == "":
 		return component.Invalid("machine_id", "set machine_id and password, or tls.cert_file and key_file, to sign in with")
 	case (c.MachineID == "") != (c.Password == ""):
@@ -109,6 +96,9 @@ func (c *Config) Validate() error {
 			return component.Invalid(key, "%s is named twice", text)
 		}
 		seen[text] = true
+	}
+	if c.TLS != (tlsclient.Config{}) && !slices.ContainsFunc(c.addresses(), func(a string) bool { return strings.HasPrefix(a, "https:") }) {
+		return component.Invalid("tls", "it is for an API of https, and no address here is one")
 	}
 	return c.TLS.Validate()
 }

@@ -85,7 +85,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /v1/alerts":
 		found := []lapi.Alert{}
 		for _, a := range f.kept {
-			if q := r.URL.Query(); a.Source.Scope == q.Get("scope") && a.Source.Value == q.Get("value") {
+			q := r.URL.Query()
+			if (!q.Has("scope") || a.Source.Scope == q.Get("scope")) && (!q.Has("value") || a.Source.Value == q.Get("value")) {
 				found = append(found, a)
 			}
 		}
@@ -101,6 +102,11 @@ func (f *fake) push(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewDecoder(r.Body).Decode(&alerts); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
+	}
+	for i := range alerts {
+		if strings.EqualFold(alerts[i].Source.Scope, "country") {
+			alerts[i].Source.Scope = "Country" // as CrowdSec does
+		}
 	}
 	a := answer{keep: len(alerts), status: http.StatusCreated, words: "[]"}
 	if f.script != nil {

@@ -19,7 +19,7 @@ type lane struct {
 	log     *slog.Logger
 
 	current int       // the target that took the last
-	since   time.Time // when one before it was tried last
+	since   time.Time // when one before it was tried last, from the attempt's end
 	// done is what became of alerts that the caller may give again.
 	done map[string]settled
 }
@@ -41,6 +41,9 @@ func (l *lane) deliver(ctx context.Context, alerts []pipeline.Alert) error {
 			return err
 		}
 		errs = append(errs, err)
+		if i < l.current {
+			l.since = l.env.Now() // from the end of the attempt, which may have taken its whole timeout
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -71,10 +74,10 @@ func (l *lane) takes(i int) {
 }
 
 func (l *lane) deliverTo(ctx context.Context, t *target, alerts []pipeline.Alert) error {
-	if left := t.resting(); left > 0 && len(l.targets) > 1 {
+	if left := t.rest.Left(l.env.Now()); left > 0 && len(l.targets) > 1 {
 		return fmt.Errorf("%s asked to be left alone for %v more", t.name, left.Round(time.Second))
 	}
-	if err := t.rest(ctx); err != nil {
+	if err := t.rest.Wait(ctx, l.env.Now, l.env.After); err != nil {
 		return err
 	}
 	var open []pipeline.Alert
@@ -93,23 +96,21 @@ func (l *lane) deliverTo(ctx context.Context, t *target, alerts []pipeline.Alert
 	return nil
 }
 
-// forget lets go of what the caller knows by now, and of what it does not ask for any more.
-func (l *lane) forget(rest []pipeline.Alert) {
-	keep := make(map[string]settled)
-	unsure := make(map[string]bool)
-	for i := range rest {
-		id := rest[i].UUID
-		if s, ok := l.done[id]; ok {
-			keep[id] = s
-		}
-		unsure[id] = true
+// forget lets go of what the caller knows by now: of alerts that are settled,
+// and of all when none of those that were given comes again.
+func (l *lane) forget(known []pipeline.Alert, all bool) {
+	if all {
+		clear(l.done)
 	}
-	l.done = keep
+	for i := range known {
+		delete(l.done, known[i].UUID)
+	}
 	for _, t := range l.targets {
-		for id := range t.unsure {
-			if !unsure[id] {
-				delete(t.unsure, id)
-			}
+		if all {
+			clear(t.unsure)
+		}
+		for i := range known {
+			delete(t.unsure, known[i].UUID)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func TestOurOwnAPI(t *testing.T) {
 	o := newOwn(t, clk, nil)
 	server := httptest.NewServer(o.Handler())
 	defer server.Close()
-	s, _ := newSink(t, func(c *Config) { c.DurationsFrom, c.Register, c.RegistrationToken = FromNow, true, token }, server.URL)
+	s, _ := newSink(t, func(c *Config) { c.Register, c.RegistrationToken = true, token }, server.URL)
 	s.env.Now = clk.Now
 	s.lanes[0].targets[0].env.Now = clk.Now
 	s.doubtful = 0
@@ -174,7 +174,7 @@ func TestSocketsAndCertificates(t *testing.T) {
 	socket.Listener = listener
 	socket.Start()
 	defer socket.Close()
-	through, _ := newSink(t, func(c *Config) { c.DurationsFrom, c.Register, c.RegistrationToken = FromNow, true, token }, "unix:"+path)
+	through, _ := newSink(t, func(c *Config) { c.Register, c.RegistrationToken = true, token }, "unix:"+path)
 	deliver(t, through, alerts(3))
 	o.check(t, 3)
 }

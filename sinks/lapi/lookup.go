@@ -17,47 +17,39 @@ import (
 // that are looked for by their time.
 const clockMargin = 15 * time.Minute
 
-// question selects alerts at the API. CrowdSec's filters by scenario and by
-// address see alerts with decisions only, and are of no use here.
-type question struct{ scope, value string }
-
 // lookUp returns those of the alerts that the API has, by id.
 func (t *target) lookUp(ctx context.Context, alerts []pipeline.Alert) (map[string]bool, error) {
-	oldest := make(map[question]time.Time)
+	oldest := make(map[string]time.Time) // by the value of the source
 	wanted := make(map[string]bool)
 	for i := range alerts {
 		a := &alerts[i]
 		wanted[a.UUID] = true
-		var q question
-		if a.Source != nil {
-			q = question{a.Source.Scope, a.Source.Value}
-		}
+		value := a.GetValue()
 		start, err := time.Parse(time.RFC3339Nano, a.StartAt)
 		if err != nil {
 			start = time.Time{} // the API gives such an alert a time of its own
 		}
-		if have, ok := oldest[q]; !ok || start.Before(have) {
-			oldest[q] = start
+		if have, ok := oldest[value]; !ok || start.Before(have) {
+			oldest[value] = start
 		}
 	}
 	found := make(map[string]bool)
-	for q, since := range oldest {
-		if err := t.ask(ctx, q, since, wanted, found); err != nil {
+	for value, since := range oldest {
+		if err := t.ask(ctx, value, since, wanted, found); err != nil {
 			return nil, fmt.Errorf("asking which alerts are there already: %w", err)
 		}
 	}
 	return found, nil
 }
 
-// ask adds to found what one question finds of the alerts that are wanted.
-func (t *target) ask(ctx context.Context, q question, since time.Time, wanted, found map[string]bool) error {
+// ask adds to found what the API has, about one value, of the alerts that are
+// wanted. CrowdSec's filters by scenario and by address see alerts with
+// decisions only, and it writes scopes its own way: they are of no use here.
+func (t *target) ask(ctx context.Context, value string, since time.Time, wanted, found map[string]bool) error {
 	// The times that CrowdSec compares are those of the alerts' first events.
 	params := url.Values{"limit": {"0"}} // all
-	if q.scope != "" {
-		params.Set("scope", q.scope)
-	}
-	if q.value != "" {
-		params.Set("value", q.value)
+	if value != "" {
+		params.Set("value", value)
 	}
 	if ago := t.env.Now().Sub(since); !since.IsZero() && ago > -clockMargin {
 		params.Set("since", (ago + clockMargin).Truncate(time.Second).String())

@@ -138,11 +138,12 @@ func blamesAlert(words string) bool {
 	return false
 }
 
-// prepare writes an alert as the API takes it: with what is left of its decisions.
+// prepare writes an alert as the API takes it: with what is left of its
+// decisions. APIs count a decision's duration from the alert's stop_at.
 func (t *target) prepare(a *pipeline.Alert, now time.Time) (lapi.Alert, settled) {
 	out := format.ToCrowdSec(a)
 	from := now
-	if stop, err := time.Parse(time.RFC3339Nano, a.StopAt); err == nil && t.config.DurationsFrom == FromStopAt {
+	if stop, err := time.Parse(time.RFC3339Nano, a.StopAt); err == nil {
 		from = stop
 	}
 	var left, simulated []lapi.Decision

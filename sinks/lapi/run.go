@@ -40,7 +40,7 @@ func (s *Sink) every(ctx context.Context, interval time.Duration, t *target, wha
 
 // beat sends a heartbeat. That it fails is no news: alerts fail too, and say so.
 func (s *Sink) beat(ctx context.Context, t *target) bool {
-	if t.resting() > 0 {
+	if t.rest.Left(s.env.Now()) > 0 {
 		return true
 	}
 	if err := t.signed(ctx, http.MethodGet, "/v1/heartbeat", nil, nil); err != nil && ctx.Err() == nil {
@@ -53,7 +53,7 @@ func (s *Sink) beat(ctx context.Context, t *target) bool {
 func (s *Sink) report() func(context.Context, *target) bool {
 	last, reported := s.begun, uint64(0)
 	return func(ctx context.Context, t *target) bool {
-		if t.resting() > 0 {
+		if t.rest.Left(s.env.Now()) > 0 {
 			return true
 		}
 		now, total := s.env.Now(), s.alerts.Load()
@@ -79,7 +79,7 @@ func (s *Sink) usage(now time.Time, window time.Duration, alerts uint64) lapi.Al
 		FeatureFlags: &[]string{}, HubItems: lapi.HubItems{}, Datasources: map[string]int{},
 		Metrics: &[]lapi.DetailedMetrics{{
 			Meta:  lapi.MetricsMeta{UtcNowTimestamp: int(now.Unix()), WindowSizeSeconds: int(window.Seconds())},
-			Items: []lapi.MetricsDetailItem{{Name: "alerts", Unit: "alert", Value: float32(alerts)}},
+			Items: []lapi.MetricsDetailItem{{Name: "alerts", Unit: "alert", Value: float64(alerts)}},
 		}},
 	}}}
 }

@@ -28,6 +28,7 @@ type Sink struct {
 	lanes  []*lane
 
 	doubtful int // alerts that were given since the start, up to resumed
+	ahead    int // how many of those to come may be known already, since they were given before
 
 	alerts, decisions, expired, failed, rejected atomic.Uint64
 }
@@ -107,27 +108,18 @@ func (s *Sink) outcome(alerts []pipeline.Alert, errs []error) error {
 			continue
 		}
 		s.rejected.Add(1)
-		if rejected == nil {
-			rejected = &sinks.RejectedError{Reason: refused}
-		}
-		rejected.Alerts = append(rejected.Alerts, n)
+		rejected = rejected.With(n, refused)
 	}
 	s.doubtful = min(resumed, s.doubtful+n)
+	s.ahead = max(s.ahead, len(alerts)) - n
 	for _, l := range s.lanes {
-		l.forget(alerts[n:])
+		l.forget(alerts[:n], s.ahead <= 0)
 	}
 	if n == len(alerts) {
-		if rejected != nil {
-			return rejected
-		}
-		return nil
+		return sinks.Outcome(n, rejected, nil)
 	}
 	s.failed.Add(1)
-	err := fmt.Errorf("sink %s: %w", s.name, errors.Join(errs...))
-	if n == 0 {
-		return err
-	}
-	return &sinks.PartialError{Settled: n, Rejected: rejected, Err: err}
+	return sinks.Outcome(n, rejected, fmt.Errorf("sink %s: %w", s.name, errors.Join(errs...)))
 }
 
 // fate tells whether an alert is settled at all lanes, and why one refused it.

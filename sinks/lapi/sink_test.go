@@ -3,7 +3,6 @@ package lapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -91,6 +90,22 @@ func TestEveryAlertArrivesOnce(t *testing.T) {
 				t.Errorf("stats %+v", st)
 			}
 		})
+	}
+}
+
+// TestAnAPIThatWritesScopesItsOwnWayIsAskedByTheValue: CrowdSec keeps "country"
+// as "Country", and finds nothing under the former.
+func TestAnAPIThatWritesScopesItsOwnWayIsAskedByTheValue(t *testing.T) {
+	f := newFake(t)
+	f.script = func(n int, a []lapi.Alert) answer { return answer{len(a), 201 * (n % 2), "[]", ""} } // every second answer is lost
+	s, _ := newSink(t, func(c *Config) { c.Batch = 1 }, f.URL)
+	given := alerts(6)
+	for i := range given {
+		given[i].Source = &pipeline.Source{Scope: "country", Value: "FR"}
+	}
+	deliver(t, s, given)
+	if got := f.ids(); !slices.Equal(got, idsOf(given)) {
+		t.Errorf("kept %v", got)
 	}
 }
 
@@ -224,35 +239,66 @@ func TestSigningIn(t *testing.T) {
 	}
 }
 
+// TestAClockThatIsLateGivesTokensThatCount: by the API's clock a token has just
+// been given, whatever ours says of its end.
+func TestAClockThatIsLateGivesTokensThatCount(t *testing.T) {
+	f := newFake(t)
+	s, clk := newSink(t, nil, f.URL)
+	clk.After(5 * time.Hour)
+	for _, a := range alerts(4) {
+		deliver(t, s, []pipeline.Alert{a})
+	}
+	if f.sessions != 1 {
+		t.Errorf("it signs in %d times", f.sessions)
+	}
+}
+
+// TestALAPIThatHangsIsTriedNowAndThen: its timeout is not to take up the time of the other.
+func TestALAPIThatHangsIsTriedNowAndThen(t *testing.T) {
+	first, second := newFake(t), newFake(t)
+	s, clk := newSink(t, func(c *Config) { c.Batch = 1 }, first.URL, second.URL)
+	hangs := 0
+	first.denies = func(*http.Request) int { // the request ends when its time is over
+		hangs++
+		clk.After(50 * time.Second)
+		return http.StatusGatewayTimeout
+	}
+	for _, a := range alerts(130) {
+		clk.After(time.Second) // what the other takes
+		deliver(t, s, []pipeline.Alert{a})
+	}
+	if got := second.ids(); len(got) != 130 || hangs != 3 {
+		t.Errorf("the second has %d, and the first was tried %d times in 130 seconds, want 130 and 3", len(got), hangs)
+	}
+}
+
 func TestDecisionsLastAsLongAsIsLeft(t *testing.T) {
-	for from, want := range map[DurationsFrom]string{FromStopAt: "1h1m0s", FromNow: "1h0m0s"} {
-		f := newFake(t)
-		s, _ := newSink(t, func(c *Config) { c.DurationsFrom = from }, f.URL)
-		given := alerts(3)
-		gone := given[0].Decisions[0]
-		gone.Until = begin.Format(time.RFC3339)
-		given[0].Decisions = append(given[0].Decisions, gone)
-		given[1].Decisions = []pipeline.Decision{gone}
-		given[2].Decisions[0].Simulated = true
-		deliver(t, s, given)
-		for i, expect := range []struct {
-			decisions   int
-			remediation bool
-			simulated   bool
-		}{{1, true, false}, {0, false, false}, {1, true, true}} {
-			a := f.kept[i]
-			if len(*a.Decisions) != expect.decisions || *a.Remediation != expect.remediation || a.Simulated != expect.simulated {
-				t.Errorf("alert %d has %d decisions, remediation %v, simulated %v; want %+v", i, len(*a.Decisions), *a.Remediation, a.Simulated, expect)
-			}
-			for _, d := range *a.Decisions {
-				if d.Duration != want {
-					t.Errorf("counted from %s it lasts %s, want %s", from, d.Duration, want)
-				}
+	f := newFake(t)
+	s, _ := newSink(t, nil, f.URL)
+	given := alerts(3)
+	gone := given[0].Decisions[0]
+	gone.Until = begin.Format(time.RFC3339)
+	given[0].Decisions = append(given[0].Decisions, gone)
+	given[1].Decisions = []pipeline.Decision{gone}
+	given[2].Decisions[0].Simulated = true
+	deliver(t, s, given)
+	for i, expect := range []struct {
+		decisions   int
+		remediation bool
+		simulated   bool
+	}{{1, true, false}, {0, false, false}, {1, true, true}} {
+		a := f.kept[i]
+		if len(*a.Decisions) != expect.decisions || *a.Remediation != expect.remediation || a.Simulated != expect.simulated {
+			t.Errorf("alert %d has %d decisions, remediation %v, simulated %v; want %+v", i, len(*a.Decisions), *a.Remediation, a.Simulated, expect)
+		}
+		for _, d := range *a.Decisions {
+			if d.Duration != "1h1m0s" { // from stop_at, a minute ago
+				t.Errorf("it lasts %s", d.Duration)
 			}
 		}
-		if st := s.Stats(); st.Decisions != 2 || st.Expired != 2 {
-			t.Errorf("stats %+v", st)
-		}
+	}
+	if st := s.Stats(); st.Decisions != 2 || st.Expired != 2 {
+		t.Errorf("stats %+v", st)
 	}
 }
 
@@ -340,8 +386,9 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 		{"url: http://x\nmode: neither" + known, "no mode"}, {"url: http://x", "machine_id and password"}, {"url: http://x\nmachine_id: a", "go together"},
 		{"url: http://x\nregistration_token: t" + known, "register: true"}, {"url: http://x\nbatch: 0" + known, "between 1"}, {"url: http://x\ntimeout: 0s" + known, "above 0"},
 		{"url: http://x\nheartbeat: 1ms" + known, "at least 1s"}, {"url: http://x\nusage_metrics: 1ms" + known, "at least 1s"},
-		{"url: http://x\ndurations_from: never" + known, "stop_at or now"}, {"url: http://x\ntls: {cert_file: a}", "go together"},
-		{"url: http://x\nregister: true\ntls: {cert_file: a, key_file: b}", "can be registered"},
+		{"url: https://x\ntls: {cert_file: a}", "go together"},
+		{"url: https://x\nregister: true\ntls: {cert_file: a, key_file: b}", "can be registered"},
+		{"url: http://x\nmachine_id: a\npassword: b\ntls: {insecure_skip_verify: true}", "no address here is one"},
 	} {
 		node, err := component.Parse([]byte("type: lapi\n" + c.yaml))
 		if err != nil {
@@ -364,6 +411,5 @@ func FuzzReadIDs(f *testing.F) {
 			t.Errorf("%q gives %v, %v", text, found, err)
 		}
 		_ = words([]byte(text)) // must not panic
-		_ = fmt.Sprint(retryAfter(text, begin))
 	})
 }

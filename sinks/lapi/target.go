@@ -11,13 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"sluice/sinks"
+	"sluice/sinks/internal/rest"
 )
 
 // target is one API. Its alerts come from one goroutine at a time; signing in
@@ -33,20 +32,25 @@ type target struct {
 	// unsure are alerts, by id, that may be there already.
 	unsure map[string]bool
 
-	notBefore atomic.Int64 // Unix nanoseconds: the API asked to be left alone until then
-	bytes     atomic.Uint64
+	rest  rest.Rest
+	bytes atomic.Uint64
 
 	session session
 }
 
-// session is what signing in has given.
+// session is what signing in has given. Whoever has the turn uses it.
 type session struct {
-	mu         sync.Mutex
+	turn   chan struct{} // of one
+	failed atomic.Pointer[failure]
+
 	token      string
 	renew      time.Time // when another is to be asked for
 	expires    time.Time
 	registered bool // it was tried since the last success
 }
+
+// failure is the end of an attempt to sign in that came to nothing.
+type failure struct{ err error }
 
 func newTarget(address string, c *Config, env sinks.Env, log *slog.Logger) (*target, error) {
 	base, socket, err := parseAddress(address)
@@ -69,6 +73,7 @@ func newTarget(address string, c *Config, env sinks.Env, log *slog.Logger) (*tar
 	}
 	return &target{
 		name: address, base: base, config: c, env: env, log: log.With("lapi", address), unsure: make(map[string]bool),
+		session: session{turn: make(chan struct{}, 1)},
 		client: &http.Client{
 			Transport: transport, Timeout: c.Timeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -155,8 +160,8 @@ func (t *target) refusal(res *http.Response, what string) error {
 	if err != nil {
 		body = nil // the status says enough
 	}
-	if after, ok := retryAfter(res.Header.Get("Retry-After"), t.env.Now()); ok && (res.StatusCode == http.StatusTooManyRequests || res.StatusCode/100 == 5) {
-		t.notBefore.Store(t.env.Now().Add(after).UnixNano())
+	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode/100 == 5 {
+		t.rest.Heed(res.Header.Get("Retry-After"), t.env.Now())
 	}
 	said := words(body)
 	return &statusError{res.StatusCode, fmt.Sprintf("%s answers %s with %s: %s", t.name, what, res.Status, said), said}
@@ -174,37 +179,4 @@ func words(body []byte) string {
 		return "(no words)"
 	}
 	return text
-}
-
-// longestAfter bounds how long an API can have itself left alone.
-const longestAfter = 10 * time.Minute
-
-// retryAfter reads the header of RFC 9110, section 10.2.3: seconds or a date.
-func retryAfter(header string, now time.Time) (time.Duration, bool) {
-	if seconds, err := strconv.Atoi(header); err == nil && seconds >= 0 {
-		return min(time.Duration(min(seconds, 86400))*time.Second, longestAfter), true
-	}
-	if at, err := http.ParseTime(header); err == nil {
-		return max(0, min(at.Sub(now), longestAfter)), true
-	}
-	return 0, false
-}
-
-// resting is how long the API asked to be left alone from now on.
-func (t *target) resting() time.Duration {
-	return time.Duration(t.notBefore.Load() - t.env.Now().UnixNano())
-}
-
-// rest waits until the API may be asked again.
-func (t *target) rest(ctx context.Context) error {
-	left := t.resting()
-	if left <= 0 {
-		return nil
-	}
-	select {
-	case <-t.env.After(left):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"sluice/pipeline/decisions"
 	"sluice/sinks/localapi/store"
@@ -42,7 +43,7 @@ func (s *Sink) Admin() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /decisions", s.listDecisions)
-	mux.HandleFunc("DELETE /decisions", as(s.deleteDecisions))
+	mux.HandleFunc("DELETE /decisions", as(s.deleteDecisionsMade))
 	mux.HandleFunc("DELETE /decisions/{id}", as(s.deleteDecision))
 	mux.HandleFunc("POST /alerts", as(s.postAlerts))
 	mux.HandleFunc("GET /alerts", as(s.getAlerts))
@@ -51,12 +52,14 @@ func (s *Sink) Admin() http.Handler {
 	mux.HandleFunc("DELETE /alerts/{id}", as(s.deleteAlert))
 
 	mux.HandleFunc("GET /bouncers", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.store.Bouncers()) })
+	mux.HandleFunc("GET /bouncers/{name}", s.inspectBouncer)
 	mux.HandleFunc("PUT /bouncers/{name}", s.putBouncer)
 	mux.HandleFunc("POST /bouncers/{name}/rotate", s.rotateBouncer)
 	mux.HandleFunc("DELETE /bouncers/{name}", func(w http.ResponseWriter, r *http.Request) {
 		s.done(w, s.store.DeleteBouncer(r.PathValue("name")))
 	})
 	mux.HandleFunc("GET /machines", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.store.Machines()) })
+	mux.HandleFunc("GET /machines/{name}", s.inspectMachine)
 	mux.HandleFunc("PUT /machines/{name}", s.putMachine)
 	mux.HandleFunc("POST /machines/{name}/validate", func(w http.ResponseWriter, r *http.Request) {
 		s.done(w, s.store.ChangeMachine(r.PathValue("name"), func(m *store.Machine) { m.Valid = true }))
@@ -64,12 +67,17 @@ func (s *Sink) Admin() http.Handler {
 	mux.HandleFunc("DELETE /machines/{name}", func(w http.ResponseWriter, r *http.Request) {
 		s.done(w, s.store.DeleteMachine(r.PathValue("name")))
 	})
+	mux.HandleFunc("GET /blocklists", s.getBlocklists)
+	mux.HandleFunc("POST /blocklists/{name}/refresh", s.refreshBlocklist)
 	mux.HandleFunc("GET /allowlists", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.store.Allowlists()) })
-	mux.HandleFunc("PUT /allowlists/{name}", s.putAllowlist)
+	mux.HandleFunc("PATCH /allowlists/{name}", s.changeAllowlist)
 	mux.HandleFunc("DELETE /allowlists/{name}", func(w http.ResponseWriter, r *http.Request) {
 		s.done(w, s.store.DeleteAllowlist(r.PathValue("name")))
 	})
-	return s.bounded(mux)
+	whole := http.NewServeMux()
+	whole.Handle("/", s.bounded(mux))
+	whole.HandleFunc("POST /decisions/import", s.importDecisions) // which holds little of it at a time
+	return s.recovered(whole)
 }
 
 // done answers a change that has nothing to show.
@@ -92,22 +100,32 @@ type Shown struct {
 	Alert int64 `json:"alert"`
 }
 
-// listDecisions shows what is in force, simulated decisions too.
+// listDecisions shows what is in force, simulated decisions too. The command line
+// prints it as it comes, and so may take as long as whoever reads what it prints.
 func (s *Sink) listDecisions(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // where there is none, it need not be taken away
 	f, err := readFilter(r.URL.Query())
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	out := []Shown{}
-	s.store.Index().Select(f, s.store.Now(), func(d *decisions.Decision) bool {
-		out = append(out, Shown{store.Decided{
-			ID: d.ID, UUID: d.UUID.String(), Origin: d.Origin, Type: d.Type, Scope: d.Scope, Value: d.Value,
-			Scenario: d.Scenario, Until: d.Until, Simulated: d.Simulated,
-		}, d.Alert})
-		return true
+	made, ok := s.madeWithin(w, r)
+	if !ok {
+		return
+	}
+	now := s.store.Now()
+	out := newEncoder(w, now)
+	out.begin("[")
+	s.store.Index().Select(f, now, func(d *decisions.Decision) bool {
+		if made(d.Alert) {
+			err = out.item(Shown{store.Decided{
+				ID: d.ID, UUID: d.UUID.String(), Origin: d.Origin, Type: d.Type, Scope: d.Scope, Value: d.Value,
+				Scenario: d.Scenario, Until: d.Until, Simulated: d.Simulated,
+			}, d.Alert})
+		}
+		return err == nil && out.part()
 	})
-	reply(w, http.StatusOK, out)
+	out.close(s, err)
 }
 
 // NewBouncer asks for a bouncer; an empty key for a random one. The answer has the key.
@@ -157,21 +175,25 @@ func (s *Sink) putMachine(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusCreated, body)
 }
 
-// Withdrawn says how many decisions an allow-list has withdrawn.
-type Withdrawn struct {
-	Withdrawn int `json:"withdrawn"`
+// ChangedAllowlist says how many items an allow-list has by now, and how many
+// decisions it has withdrawn.
+type ChangedAllowlist struct {
+	Name      string `json:"name"`
+	Items     int    `json:"items"`
+	Withdrawn int    `json:"withdrawn"`
 }
 
-func (s *Sink) putAllowlist(w http.ResponseWriter, r *http.Request) {
-	var l store.Allowlist
-	if !decode(w, r, &l) {
+// changeAllowlist is told what becomes other on a list, not what the list
+// becomes: several may change it at once.
+func (s *Sink) changeAllowlist(w http.ResponseWriter, r *http.Request) {
+	var c store.AllowlistChange
+	if !decode(w, r, &c) {
 		return
 	}
-	l.Name = r.PathValue("name")
-	n, err := s.store.SetAllowlist(l)
+	l, n, err := s.store.ChangeAllowlist(r.PathValue("name"), c)
 	if err != nil {
 		s.done(w, err)
 		return
 	}
-	reply(w, http.StatusOK, Withdrawn{n})
+	reply(w, http.StatusOK, ChangedAllowlist{l.Name, len(l.Items), n})
 }

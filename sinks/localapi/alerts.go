@@ -1,8 +1,11 @@
 package localapi
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -13,7 +16,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"sluice/pipeline"
 	"sluice/pipeline/decisions"
 	"sluice/pipeline/duration"
 	"sluice/pipeline/lapi"
@@ -36,6 +38,8 @@ func checkKeys(text json.RawMessage) error {
 		Source    map[string]json.RawMessage
 		Events    []map[string]json.RawMessage
 		Decisions []map[string]json.RawMessage
+		Labels    []*string
+		Meta      []*struct{}
 	}
 	var whole map[string]json.RawMessage
 	if err := json.Unmarshal(text, &whole); err != nil {
@@ -43,6 +47,9 @@ func checkKeys(text json.RawMessage) error {
 	}
 	if err := json.Unmarshal(text, &a); err != nil {
 		return err
+	}
+	if slices.Contains(a.Labels, nil) || slices.Contains(a.Meta, nil) {
+		return errors.New("an alert's labels and meta hold no null")
 	}
 	needs := required()
 	check := func(what string, have map[string]json.RawMessage) error {
@@ -59,9 +66,19 @@ func checkKeys(text json.RawMessage) error {
 	if err := check("a source", a.Source); err != nil {
 		return err
 	}
+	for name, most := range map[string]float64{"latitude": 90, "longitude": 180} {
+		var n float64 // null leaves it
+		if text, ok := a.Source[name]; ok && (json.Unmarshal(text, &n) != nil || math.Abs(n) > most) {
+			return fmt.Errorf("a source's %s is a number between -%v and %v", name, most, most)
+		}
+	}
 	for _, e := range a.Events {
 		if err := check("an event", e); err != nil {
 			return err
+		}
+		var meta []*struct{}
+		if err := json.Unmarshal(e["meta"], &meta); err != nil || slices.Contains(meta, nil) {
+			return errors.New("an event's meta is a list, and holds no null")
 		}
 	}
 	for _, d := range a.Decisions {
@@ -79,11 +96,18 @@ func (s *Sink) postAlerts(w http.ResponseWriter, r *http.Request, machine string
 	if !decode(w, r, &texts) {
 		return
 	}
+	if texts == nil {
+		fail(w, http.StatusBadRequest, "the body is null, and no list of alerts")
+		return
+	}
 	news := make([]*store.NewAlert, len(texts))
 	for i, text := range texts {
 		n, err := s.newAlert(text, machine)
+		if err == nil {
+			err = n.Check()
+		}
 		if err != nil {
-			fail(w, http.StatusBadRequest, fmt.Sprintf("alert %d: %v", i, err))
+			fail(w, refusal(err), fmt.Sprintf("alert %d: %v", i, err))
 			return
 		}
 		news[i] = n
@@ -97,10 +121,19 @@ func (s *Sink) postAlerts(w http.ResponseWriter, r *http.Request, machine string
 		}
 		ids[i] = strconv.FormatInt(id, 10)
 	}
-	if err := s.store.ChangeMachine(machine, func(m *store.Machine) { m.LastPush = s.store.Now().UTC() }); err != nil {
+	err := s.store.ChangeMachine(machine, func(m *store.Machine) { m.LastPush = s.store.Now().UTC() })
+	if err != nil && !errors.Is(err, store.ErrUnknown) { // the command line is no machine
 		s.log.Warn("it could not be written down when a machine pushed", "machine", machine, "error", err)
 	}
 	reply(w, http.StatusCreated, ids)
+}
+
+// refusal is the status of a request that is refused for what is in it.
+func refusal(err error) int {
+	if errors.Is(err, store.ErrTooLarge) {
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusBadRequest
 }
 
 // newAlert reads a posted alert. Its own id counts where it is one of ours,
@@ -113,18 +146,25 @@ func (s *Sink) newAlert(text json.RawMessage, machine string) (*store.NewAlert, 
 	if err := checkKeys(text); err != nil {
 		return nil, err
 	}
+	var stop time.Time // from which decisions last, as CrowdSec's local API counts it
 	for _, at := range []string{a.StartAt, a.StopAt} {
-		if _, err := time.Parse(time.RFC3339Nano, at); err != nil {
+		var err error
+		if stop, err = time.Parse(time.RFC3339Nano, at); err != nil {
 			return nil, fmt.Errorf("%q is no time such as 2026-03-01T12:00:00Z", at)
+		}
+	}
+	for i := range a.Events {
+		if a.Events[i].Meta == nil {
+			a.Events[i].Meta = lapi.Meta{} // null comes in, and is not told
 		}
 	}
 	n := &store.NewAlert{Machine: machine, Alert: a, UUID: metaID(&a)}
 	if a.Decisions == nil || len(*a.Decisions) == 0 {
-		made, err := s.decide(&a)
-		n.Decisions = made
-		return n, err
+		if n.UUID == "" {
+			n.UUID = uuid.NewString() // the ids of what is decided come of it
+		}
+		return n, s.decide(n, stop)
 	}
-	now := s.store.Now()
 	for i := range *a.Decisions {
 		d := &(*a.Decisions)[i]
 		length, err := duration.Parse(d.Duration)
@@ -132,7 +172,7 @@ func (s *Sink) newAlert(text json.RawMessage, machine string) (*store.NewAlert, 
 			return nil, err
 		}
 		kept, err := decisions.Canonical(decisions.Decision{
-			UUID: uuid.New(), Origin: d.Origin, Type: d.Type, Scope: d.Scope, Value: d.Value, Scenario: d.Scenario, Until: now.Add(length),
+			UUID: uuid.New(), Origin: d.Origin, Type: d.Type, Scope: d.Scope, Value: d.Value, Scenario: d.Scenario, Until: stop.Add(length),
 			Simulated: a.Simulated || d.Simulated != nil && *d.Simulated,
 		})
 		if err != nil {
@@ -156,29 +196,18 @@ func metaID(a *lapi.Alert) string {
 }
 
 // decide runs the pipeline's profiles on an alert that came without decisions.
-func (s *Sink) decide(a *lapi.Alert) ([]decisions.Decision, error) {
+// What they decide lasts from the alert's end, whoever made the alert.
+func (s *Sink) decide(n *store.NewAlert, stop time.Time) (err error) {
+	a := &n.Alert
 	if s.env.Decide == nil || a.Remediation == nil || !*a.Remediation {
-		return nil, nil
+		return nil
 	}
-	stop, _ := time.Parse(time.RFC3339Nano, a.StopAt) // it was read before
-	alert := &pipeline.Alert{
-		Scenario: a.Scenario, ScenarioHash: a.ScenarioHash, ScenarioVersion: a.ScenarioVersion, Message: a.Message, EventsCount: a.EventsCount,
-		StartAt: a.StartAt, StopAt: a.StopAt, Capacity: a.Capacity, Leakspeed: a.Leakspeed, Simulated: a.Simulated, Remediation: true,
-		Source: &pipeline.Source{Scope: a.Source.Scope, Value: a.Source.Value}, Sluice: pipeline.AlertOrigin{StopTime: stop},
-	}
-	for _, f := range []struct {
-		to   *string
-		from *string
-	}{{&alert.Source.IP, a.Source.Ip}, {&alert.Source.Range, a.Source.Range}, {&alert.Source.Cn, a.Source.Cn}, {&alert.Source.AsName, a.Source.AsName}, {&alert.Source.AsNumber, a.Source.AsNumber}} {
-		if f.from != nil {
-			*f.to = *f.from
-		}
-	}
-	made := s.env.Decide(alert)
-	for i := range made {
-		made[i].Until = "" // an engine's alert may come late: its decisions last from now on
-	}
-	return s.decisionsOf(made)
+	n.View = format.FromCrowdSec(a)
+	n.View.UUID = n.UUID
+	made := s.env.Decide(n.View)
+	n.Allowed = n.View.Sluice.Allowlisted
+	n.Decisions, err = s.decisionsOf(made, stop)
+	return err
 }
 
 // alertFilter are the parameters that select alerts.
@@ -201,41 +230,47 @@ func readAlertFilter(q url.Values, now time.Time) (*alertFilter, error) {
 		f.Within = true // alerts are looked for in a range, not around it
 	}
 	out := &alertFilter{decisions: f, simulated: true, typ: q.Get("decision_type"), origin: q.Get("origin"), by: q.Get("alert_source")}
-	for _, t := range []struct {
-		name string
-		to   *time.Time
-	}{{"since", &out.since}, {"until", &out.until}} {
-		if text := q.Get(t.name); text != "" {
-			if *t.to, err = time.Parse(time.RFC3339, text); err == nil {
-				continue
-			}
-			d, err := duration.Parse(text)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %q is neither a time nor a duration such as 4h", t.name, text)
-			}
-			*t.to = now.Add(-d)
-		}
+	if out.since, out.until, err = readTimes(q, now); err != nil {
+		return nil, err
 	}
-	if text := q.Get("simulated"); text != "" {
-		if out.simulated, err = strconv.ParseBool(text); err != nil {
-			return nil, fmt.Errorf("simulated: %q is neither true nor false", text)
-		}
+	if out.simulated, err = truth(q, "simulated", true); err != nil {
+		return nil, err
 	}
-	if text := q.Get("has_active_decision"); text != "" {
-		active, err := strconv.ParseBool(text)
+	if _, ok := given(q, "has_active_decision"); ok {
+		active, err := truth(q, "has_active_decision", true)
 		if err != nil {
-			return nil, fmt.Errorf("has_active_decision: %q is neither true nor false", text)
+			return nil, err
 		}
 		out.active = &active
 	}
-	if text := q.Get("limit"); text != "" {
+	if text, ok := given(q, "limit"); ok {
 		n, err := strconv.ParseFloat(text, 64)
-		if err != nil || n < 0 || n > 1e9 {
+		if err != nil || !(n >= 0 && n <= 1e9) { // NaN is neither
 			return nil, fmt.Errorf("limit: %q is no number of alerts", text)
 		}
 		out.limit = int(n)
 	}
 	return out, nil
+}
+
+// readTimes reads since and until: times, or durations before now. They are zero where they are not given.
+func readTimes(q url.Values, now time.Time) (since, until time.Time, err error) {
+	for _, t := range []struct {
+		name string
+		to   *time.Time
+	}{{"since", &since}, {"until", &until}} {
+		if text, ok := given(q, t.name); ok {
+			if *t.to, err = time.Parse(time.RFC3339, text); err == nil {
+				continue
+			}
+			d, err := duration.Parse(text)
+			if err != nil {
+				return since, until, fmt.Errorf("%s: %q is neither a time nor a duration such as 4h", t.name, text)
+			}
+			*t.to = now.Add(-d)
+		}
+	}
+	return since, until, nil
 }
 
 func (s *Sink) selects(f *alertFilter, a *store.Alert, now time.Time) bool {
@@ -247,9 +282,9 @@ func (s *Sink) selects(f *alertFilter, a *store.Alert, now time.Time) bool {
 		d.Scenario != "" && a.Alert.Scenario != d.Scenario,
 		d.Scope != "" && !strings.EqualFold(src.Scope, d.Scope),
 		d.Value != "" && src.Value != d.Value,
-		f.by != "" && a.Machine != f.by && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return d.Origin == f.by }),
+		f.by != "" && a.Machine != f.by && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return decisions.OriginIs(d.Origin, f.by) }),
 		f.typ != "" && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return d.Type == f.typ }),
-		f.origin != "" && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return d.Origin == f.origin }),
+		f.origin != "" && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return decisions.OriginIs(d.Origin, f.origin) }),
 		f.active != nil && s.store.InForce(a, now) != *f.active:
 		return false
 	case !d.Prefix.IsValid():
@@ -271,52 +306,53 @@ func sourceIn(src *lapi.Source, p netip.Prefix, within bool) bool {
 	return false
 }
 
-// matching returns the alerts that a request selects, the newest first.
-func (s *Sink) matching(w http.ResponseWriter, r *http.Request) (out []*store.Alert, ok bool) {
+// matching calls visit with the alerts that a request selects, the newest first,
+// until it returns false. It returns false when it has answered that the request
+// is wrong; an error is the store's.
+func (s *Sink) matching(w http.ResponseWriter, r *http.Request, visit func(*store.Alert) bool) (ok bool, err error) {
 	now := s.store.Now()
 	f, err := readAlertFilter(r.URL.Query(), now)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
-		return nil, false
+		return false, nil
 	}
-	err = s.store.Alerts(func(a *store.Alert) bool {
-		if s.selects(f, a, now) {
-			out = append(out, a)
+	n := 0
+	return true, s.store.Alerts(func(a *store.Alert) bool {
+		if !s.selects(f, a, now) {
+			return true
 		}
-		return f.limit == 0 || len(out) < f.limit
+		n++
+		return visit(a) && n != f.limit
 	})
-	if err != nil {
-		s.broken(w, err)
-		return nil, false
-	}
-	return out, true
 }
 
 // getAlerts implements GET /alerts.
 func (s *Sink) getAlerts(w http.ResponseWriter, r *http.Request, _ string) {
-	found, ok := s.matching(w, r)
-	if !ok {
-		return
-	}
+	active, _ := strconv.ParseBool(r.URL.Query().Get("has_active_decision")) // matching says whether it is none
 	now := s.store.Now()
-	out := make(lapi.GetAlertsResponse, len(found))
-	for i, a := range found {
-		out[i] = shown(a, now)
+	out := newEncoder(w, now)
+	out.begin("[")
+	var failed error
+	ok, err := s.matching(w, r, func(a *store.Alert) bool {
+		failed = out.item(s.shown(a, now, active))
+		return failed == nil && out.part()
+	})
+	if ok {
+		out.close(s, cmp.Or(err, failed))
 	}
-	reply(w, http.StatusOK, out)
 }
 
 // deleteAlerts implements DELETE /alerts.
 func (s *Sink) deleteAlerts(w http.ResponseWriter, r *http.Request, _ string) {
-	found, ok := s.matching(w, r)
+	var ids []int64
+	ok, err := s.matching(w, r, func(a *store.Alert) bool { ids = append(ids, a.ID); return true })
 	if !ok {
 		return
 	}
-	ids := make([]int64, len(found))
-	for i, a := range found {
-		ids[i] = a.ID
+	n := 0
+	if err == nil {
+		n, err = s.store.DeleteAlerts(ids)
 	}
-	n, err := s.store.DeleteAlerts(ids)
 	if err != nil {
 		s.broken(w, err)
 		return
@@ -344,7 +380,7 @@ func (s *Sink) oneAlert(w http.ResponseWriter, r *http.Request) *store.Alert {
 
 func (s *Sink) getAlert(w http.ResponseWriter, r *http.Request, _ string) {
 	if a := s.oneAlert(w, r); a != nil {
-		reply(w, http.StatusOK, shown(a, s.store.Now()))
+		reply(w, http.StatusOK, s.shown(a, s.store.Now(), false))
 	}
 }
 
@@ -361,20 +397,38 @@ func (s *Sink) deleteAlert(w http.ResponseWriter, r *http.Request, _ string) {
 	deleted(w, n)
 }
 
-// shown returns an alert as the API shows it: its decisions with what is left of them.
-func shown(a *store.Alert, now time.Time) lapi.Alert {
+// shown returns an alert as the API shows it: its decisions with what is left
+// of them, nothing for those that were withdrawn; with active only those in
+// force, since it is from such alerts that cscli lists decisions.
+func (s *Sink) shown(a *store.Alert, now time.Time, active bool) lapi.Alert {
 	out := a.Alert
 	id, created := int(a.ID), a.Created.Format(time.RFC3339)
 	out.Id, out.CreatedAt, out.Uuid, out.MachineId = &id, &created, &a.UUID, &a.Machine
-	ds := make([]lapi.Decision, len(a.Decisions))
+	ds := make([]lapi.Decision, 0, len(a.Decisions))
 	for i := range a.Decisions {
-		d := &a.Decisions[i]
-		id, until := int(d.ID), d.Until.Format(time.RFC3339)
-		ds[i] = lapi.Decision{
-			Id: &id, Uuid: &d.UUID, Origin: d.Origin, Type: d.Type, Scope: d.Scope, Value: d.Value, Scenario: d.Scenario,
-			Duration: d.Until.Sub(now).Truncate(time.Second).String(), Until: &until, Simulated: &d.Simulated,
+		d := a.Decisions[i]
+		if !s.store.DecisionInForce(&d, now) {
+			if active {
+				continue
+			}
+			if d.Until.After(now) {
+				d.Until = now
+			}
 		}
+		ds = append(ds, shownDecision(&d, now))
 	}
 	out.Decisions = &ds
+	return out
+}
+
+func shownDecision(d *store.Decided, now time.Time) lapi.Decision {
+	until := d.Until.Format(time.RFC3339)
+	out := lapi.Decision{
+		Uuid: &d.UUID, Origin: d.Origin, Type: d.Type, Scope: d.Scope, Value: d.Value, Scenario: d.Scenario,
+		Duration: d.Until.Sub(now).Truncate(time.Second).String(), Until: &until, Simulated: &d.Simulated,
+	}
+	if id := int(d.ID); id != 0 {
+		out.Id = &id
+	}
 	return out
 }

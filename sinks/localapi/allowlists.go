@@ -3,7 +3,6 @@ package localapi
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"sluice/pipeline/lapi"
 	"sluice/sinks/localapi/store"
@@ -17,7 +16,8 @@ func shownList(l *store.Allowlist, content bool) lapi.GetAllowlistResponse {
 	items := []lapi.AllowlistItem{}
 	for i := range l.Items {
 		it := &l.Items[i]
-		item := lapi.AllowlistItem{Value: &it.Value, Description: &it.Comment, CreatedAt: &it.Created}
+		value := it.Text() // the specification has no field for an expression: it stands where the address would
+		item := lapi.AllowlistItem{Value: &value, Description: &it.Comment, CreatedAt: &it.Created}
 		if !it.Until.IsZero() {
 			item.Expiration = &it.Until
 		}
@@ -29,22 +29,9 @@ func shownList(l *store.Allowlist, content bool) lapi.GetAllowlistResponse {
 	return out
 }
 
-// withContent tells whether a request asks for the items.
-func withContent(r *http.Request, otherwise bool) (bool, error) {
-	text := r.URL.Query().Get("with_content")
-	if text == "" {
-		return otherwise, nil
-	}
-	content, err := strconv.ParseBool(text)
-	if err != nil {
-		err = fmt.Errorf("with_content: %q is neither true nor false", text)
-	}
-	return content, err
-}
-
 // getAllowlists implements GET /allowlists.
 func (s *Sink) getAllowlists(w http.ResponseWriter, r *http.Request, _ string) {
-	content, err := withContent(r, false)
+	content, err := truth(r.URL.Query(), "with_content", false)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
@@ -58,7 +45,7 @@ func (s *Sink) getAllowlists(w http.ResponseWriter, r *http.Request, _ string) {
 
 // getAllowlist implements GET /allowlists/{name}.
 func (s *Sink) getAllowlist(w http.ResponseWriter, r *http.Request, _ string) {
-	content, err := withContent(r, true)
+	content, err := truth(r.URL.Query(), "with_content", true)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
@@ -78,7 +65,7 @@ func (s *Sink) checkAllowlist(w http.ResponseWriter, r *http.Request, _ string) 
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	list, item, ok := s.store.Allows(p)
+	m, ok := s.store.Allows(p)
 	if r.Method == http.MethodHead {
 		if !ok {
 			w.WriteHeader(http.StatusNoContent)
@@ -87,18 +74,16 @@ func (s *Sink) checkAllowlist(w http.ResponseWriter, r *http.Request, _ string) 
 	}
 	out := lapi.CheckAllowlistResponse{Allowlisted: &ok}
 	if ok {
-		reason := reason(list, item)
+		reason := m.String()
 		out.Reason = &reason
 	}
 	reply(w, http.StatusOK, out)
 }
 
-func reason(list, item string) string { return item + " from " + list }
-
 // checkAllowlists implements POST /allowlists/check: it answers those that are allowed.
 func (s *Sink) checkAllowlists(w http.ResponseWriter, r *http.Request, _ string) {
 	var body lapi.BulkCheckAllowlistRequest
-	if !decode(w, r, &body) {
+	if !s.decodeAs(w, r, "Targets", &body) {
 		return
 	}
 	out := lapi.BulkCheckAllowlistResponse{Results: []lapi.BulkCheckAllowlistResult{}}
@@ -108,8 +93,8 @@ func (s *Sink) checkAllowlists(w http.ResponseWriter, r *http.Request, _ string)
 			fail(w, http.StatusBadRequest, err.Error())
 			return
 		}
-		if list, item, ok := s.store.Allows(p); ok {
-			out.Results = append(out.Results, lapi.BulkCheckAllowlistResult{Target: target, Allowlists: []string{reason(list, item)}})
+		if m, ok := s.store.Allows(p); ok {
+			out.Results = append(out.Results, lapi.BulkCheckAllowlistResult{Target: target, Allowlists: []string{m.String()}})
 		}
 	}
 	reply(w, http.StatusOK, out)

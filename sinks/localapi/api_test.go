@@ -18,10 +18,12 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"go.uber.org/goleak"
+	"golang.org/x/crypto/bcrypt"
 
 	"sluice/pipeline"
 	"sluice/pipeline/lapi/lapispec"
 	"sluice/sinks"
+	"sluice/sinks/localapi/store"
 )
 
 func TestMain(m *testing.M) {
@@ -35,7 +37,7 @@ type server struct {
 	*Sink
 	t       *testing.T
 	http    *httptest.Server
-	spec    routers.Router // nil where the specification is not at hand
+	specs   []specification
 	now     time.Time
 	key     string // of a bouncer
 	token   string // of a machine
@@ -43,7 +45,7 @@ type server struct {
 	decided []*pipeline.Alert
 }
 
-func newServer(t *testing.T, asked map[string]bool, change func(*Config)) *server {
+func newServer(t *testing.T, asked map[string]bool, change func(*Config), lend ...func(*sinks.Env)) *server {
 	t.Helper()
 	s := &server{t: t, now: begin, asked: asked}
 	c := Default()
@@ -53,10 +55,14 @@ func newServer(t *testing.T, asked map[string]bool, change func(*Config)) *serve
 	}
 	env := sinks.Env{Now: func() time.Time { return s.now }, Decide: func(a *pipeline.Alert) []pipeline.Decision {
 		s.decided = append(s.decided, a)
-		return []pipeline.Decision{{Origin: "crowdsec", Type: "ban", Scope: a.Source.Scope, Value: a.Source.Value, Duration: "4h", Scenario: a.Scenario, Until: "2020-01-01T00:00:00Z"}}
+		return []pipeline.Decision{{Origin: "crowdsec", Type: "ban", Scope: a.Source.Scope, Value: a.Source.Value, Duration: "4h", Scenario: a.Scenario, Until: a.Sluice.StopTime.Add(4 * time.Hour).Format(time.RFC3339)}}
 	}}
+	for _, more := range lend {
+		more(&env)
+	}
 	var err error
 	if s.Sink, err = New("api", c, env); err == nil {
+		s.passwordCost = bcrypt.MinCost // hundreds of passwords are made and tried
 		err = s.Open()
 	}
 	if err != nil {
@@ -74,28 +80,52 @@ func newServer(t *testing.T, asked map[string]bool, change func(*Config)) *serve
 	if s.token, _, err = s.newToken("agent"); err != nil {
 		t.Fatal(err)
 	}
-	s.spec = specification(t)
+	s.specs = specifications(t)
 	return s
 }
 
-// specification returns the router of the published specification. It is not
-// part of the repository; where it is not at hand, requests are made all the same.
-func specification(t *testing.T) routers.Router {
+// specification is a description that requests and answers are held to.
+type specification struct {
+	routers.Router
+	own bool // it describes all that is answered
+}
+
+// specifications returns our own description, and the published one. That is not
+// part of the repository; where it is not at hand, ours alone counts.
+func specifications(t *testing.T) []specification {
+	t.Helper()
+	doc, err := description()
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := []*openapi3.T{doc}
+	if published := publishedSpec(t); published != nil {
+		published.Servers = openapi3.Servers{{URL: "/v1"}}
+		docs = append(docs, published)
+	}
+	var out []specification
+	for i, doc := range docs {
+		router, err := gorillamux.NewRouter(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, specification{router, i == 0})
+	}
+	return out
+}
+
+// publishedSpec returns the published specification, nil where it is not at hand.
+func publishedSpec(t *testing.T) *openapi3.T {
 	t.Helper()
 	doc, err := lapispec.Read(lapispec.Path(specFile))
 	if errors.Is(err, os.ErrNotExist) {
-		t.Log("answers are not held to the specification, which is not at hand; SLUICE_LAPI names its folder")
+		t.Log("answers are not held to the published specification, which is not at hand; SLUICE_LAPI names its folder")
 		return nil
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc.Servers = openapi3.Servers{{URL: "/v1"}}
-	router, err := gorillamux.NewRouter(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return router
+	return doc
 }
 
 // specFile is the published specification, beside the repository.
@@ -108,11 +138,10 @@ const (
 	machine = "machine"
 )
 
-// ask makes a request and holds request and answer to the specification.
+// ask makes a request and holds request and answer to the specifications.
 func (s *server) ask(who, method, path, body string) (int, string) {
 	s.t.Helper()
 	req := s.request(who, method, path, body)
-	check := s.request(who, method, path, body)
 	res, err := s.http.Client().Do(req)
 	if err != nil {
 		s.t.Fatal(err)
@@ -122,7 +151,9 @@ func (s *server) ask(who, method, path, body string) (int, string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.conforms(check, res, text)
+	for _, spec := range s.specs {
+		s.conforms(spec, s.request(who, method, path, body), res, text)
+	}
 	return res.StatusCode, string(text)
 }
 
@@ -144,20 +175,20 @@ func (s *server) request(who, method, path, body string) *http.Request {
 	return req
 }
 
-// conforms holds an answer to the specification. Refusals that it does not
-// document (no key, too many, …) are held to its form of an error.
-func (s *server) conforms(req *http.Request, res *http.Response, body []byte) {
+// conforms holds an answer to a specification. Refusals that the published one
+// does not document (no key, too many, …) are held to its form of an error.
+func (s *server) conforms(spec specification, req *http.Request, res *http.Response, body []byte) {
 	s.t.Helper()
-	if s.spec == nil {
-		return
-	}
 	req.URL.Scheme, req.URL.Host = "", ""
-	route, params, err := s.spec.FindRoute(req)
+	route, params, err := spec.FindRoute(req)
 	if err != nil {
+		if spec.own && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusMethodNotAllowed {
+			s.t.Errorf("%s %s is not described, and answered %d: %v", req.Method, req.URL, res.StatusCode, err)
+		}
 		return // /health, /v1/verdict
 	}
 	if s.asked != nil {
-		s.asked[fmt.Sprint(req.Method, " ", route.Path, " ", res.StatusCode)] = true
+		s.asked[fmt.Sprint(req.Method, " ", strings.TrimPrefix(route.Path, "/v1"), " ", res.StatusCode)] = true
 	}
 	o := &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true}
 	in := &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route, Options: o}
@@ -168,7 +199,7 @@ func (s *server) conforms(req *http.Request, res *http.Response, body []byte) {
 	}
 	if route.Operation.Responses.Status(res.StatusCode) == nil {
 		var e struct{ Message string }
-		if json.Unmarshal(body, &e) != nil && len(body) > 0 || res.StatusCode < 400 {
+		if json.Unmarshal(body, &e) != nil && len(body) > 0 || res.StatusCode < 400 || spec.own {
 			s.t.Errorf("%s %s answers %d, which is not documented: %s", req.Method, req.URL, res.StatusCode, body)
 		}
 		return
@@ -205,7 +236,7 @@ func alertJSON(scenario, value string, ds ...string) string {
 	if strings.Contains(value, "/") {
 		scope = "Range"
 	}
-	return fmt.Sprintf(`{"scenario":%q,"scenario_hash":"h","scenario_version":"1","message":"m","events_count":1,"start_at":"2026-03-01T11:00:00Z","stop_at":"2026-03-01T11:00:01Z",`+
+	return fmt.Sprintf(`{"scenario":%q,"scenario_hash":"h","scenario_version":"1","message":"m","events_count":1,"start_at":"2026-03-01T11:00:00Z","stop_at":"2026-03-01T12:00:00Z",`+
 		`"capacity":0,"leakspeed":"10s","simulated":false,"remediation":true,"events":[{"timestamp":"2026-03-01T11:00:00Z","meta":[{"key":"k","value":"v"}]}],`+
 		`"source":{"scope":%q,"value":%q},"decisions":[%s]}`, scenario, scope, value, strings.Join(ds, ","))
 }
@@ -301,9 +332,10 @@ func testTheBouncersSide(t *testing.T, asked map[string]bool) {
 		t.Fatal(err)
 	}
 	s.want(200, machine, "DELETE", "/v1/decisions/1", "")
-	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `"deleted":[{`, `192.0.2.0/24`, `!192.0.2.1"`, `"new":[]`)
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `"deleted":[{`, `192.0.2.0/24`, `!"id":1,`, `"new":[{"id":2,`) // which stands in
 	s.want(200, machine, "DELETE", "/v1/decisions/2", "")
 	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `"deleted":[{`, `"192.0.2.1"`)
+	s.want(200, bouncer, "GET", "/v1/decisions/stream?startup=true&scopes=ip&origins=cscli", "", `{"deleted":[{"id":2,`, `"new":[]}`) // it may have been killed before it did so
 	s.want(200, bouncer, "GET", "/v1/decisions/stream?startup=true&scopes=ip&origins=cscli", "", `{"deleted":[],"new":[]}`)
 	if b := s.store.Bouncers()[0]; b.LastPull != s.now || b.Kind != "Go-http-client" {
 		t.Errorf("the bouncer is %+v", b)
@@ -313,16 +345,18 @@ func testTheBouncersSide(t *testing.T, asked map[string]bool) {
 	s.want(200, machine, "POST", "/v1/usage-metrics", `{"log_processors":[{"version":"1","utc_startup_timestamp":1700000000,"hub_items":{},"datasources":{}}]}`)
 	s.want(400, bouncer, "POST", "/v1/usage-metrics", `{"remediation_components":[{"version":"","utc_startup_timestamp":1}]}`)
 	s.want(400, bouncer, "POST", "/v1/usage-metrics", `7`)
-	kept := map[string]string{}
-	if err := s.store.Metrics(func(who string, report []byte) error { kept[who] = string(report); return nil }); err != nil || !strings.Contains(kept["bouncer/fw"], `"dropped"`) || kept["machine/agent"] == "" {
-		t.Errorf("kept are %v, %v", kept, err)
+	if b, kept, err := s.store.BouncerReport("fw"); err != nil || !strings.Contains(string(kept), `"dropped"`) || b.Reported != (store.Reported{Version: "1", At: s.now}) {
+		t.Errorf("of the bouncer %+v is kept %s, %v", b, kept, err)
+	}
+	if m, kept, err := s.store.MachineReport("agent"); err != nil || !strings.Contains(string(kept), `"log_processors"`) || m.Reported.At != s.now {
+		t.Errorf("of the machine %+v is kept %s, %v", m, kept, err)
 	}
 }
 
 func testAllowlistsAreServed(t *testing.T, asked map[string]bool) {
 	s := newServer(t, asked, nil)
 	s.want(200, machine, "GET", "/v1/allowlists", "", "[]")
-	if _, err := s.store.SetAllowlist(storeAllowlist(s.now)); err != nil {
+	if _, _, err := s.store.ChangeAllowlist("office", theOffice(s.now)); err != nil {
 		t.Fatal(err)
 	}
 	s.want(200, machine, "GET", "/v1/allowlists?with_content=true", "", "office", "192.0.2.0/24", "2026-03-01T12:01:00Z")
@@ -331,7 +365,7 @@ func testAllowlistsAreServed(t *testing.T, asked map[string]bool) {
 	s.want(404, machine, "GET", "/v1/allowlists/none", "")
 	s.want(404, machine, "HEAD", "/v1/allowlists/none", "")
 	s.want(200, machine, "GET", "/v1/allowlists/check/192.0.2.7", "", `"allowlisted":true`, "office")
-	s.want(200, machine, "GET", "/v1/allowlists/check/192.0.2.0/25", "", `"allowlisted":true`)
+	s.want(200, machine, "GET", "/v1/allowlists/check/192.0.2.0%2F25", "", `"allowlisted":true`)
 	s.want(200, machine, "GET", "/v1/allowlists/check/192.0.3.7", "", `"allowlisted":false`)
 	s.want(400, machine, "GET", "/v1/allowlists/check/nowhere", "")
 	s.want(200, machine, "HEAD", "/v1/allowlists/check/192.0.2.7", "")
@@ -350,12 +384,9 @@ func TestTheAPIIsWhatTheSpecificationSays(t *testing.T) {
 	t.Run("watchers", func(t *testing.T) { testTheWatchersSide(t, asked) })
 	t.Run("bouncers", func(t *testing.T) { testTheBouncersSide(t, asked) })
 	t.Run("allowlists", func(t *testing.T) { testAllowlistsAreServed(t, asked) })
-	doc, err := lapispec.Read(lapispec.Path(specFile))
-	if errors.Is(err, os.ErrNotExist) {
+	doc := publishedSpec(t)
+	if doc == nil {
 		return // said before
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 	never := map[string]bool{
 		"DELETE /watchers/self 403": true, // a token that is not taken is answered 401, as everywhere
@@ -370,4 +401,36 @@ func TestTheAPIIsWhatTheSpecificationSays(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDecisionsLastFromTheEndOfTheirAlert posts alerts that come late: what was
+// decided, by the engine or by the profiles, ends when it would have, had they
+// come at once. What is over by then stays with its alert and is never in force.
+func TestDecisionsLastFromTheEndOfTheirAlert(t *testing.T) {
+	s := newServer(t, nil, func(c *Config) { c.TokenLifetime = 24 * time.Hour })
+	s.want(200, bouncer, "GET", "/v1/decisions/stream?startup=true", "", `{"deleted":[],"new":[]}`)
+	s.now = s.now.Add(time.Hour) // alerts end at 12:00
+	s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/late", "192.0.2.1", decisionJSON("ban", "192.0.2.1", "90m"), decisionJSON("ban", "192.0.2.2", "1h"))+","+
+		alertJSON("a/bare", "192.0.2.3")+","+alertJSON("a/bare", "192.0.2.4")+"]")
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `192.0.2.1`, `"duration":"30m0s"`, `192.0.2.3`, `"duration":"3h0m0s"`, `!192.0.2.2`)
+	s.want(200, machine, "GET", "/v1/alerts/1", "", `"until":"2026-03-01T13:30:00Z"`, `"value":"192.0.2.2"`, `"duration":"0s"`, `"until":"2026-03-01T13:00:00Z"`)
+	s.want(200, machine, "GET", "/v1/alerts?has_active_decision=true", "", `192.0.2.1`, `!192.0.2.2`)
+	ids := make(map[string]bool)
+	for _, a := range []int64{2, 3} {
+		kept, err := s.store.Alert(a)
+		if err != nil || kept == nil || len(kept.Decisions) != 1 || ids[kept.Decisions[0].UUID] {
+			t.Fatalf("alert %d is %+v, %v", a, kept, err)
+		}
+		ids[kept.Decisions[0].UUID] = true
+	}
+	s.want(200, machine, "DELETE", "/v1/decisions?ip=192.0.2.1", "", `"nbDeleted":"1"`)
+	s.want(200, machine, "GET", "/v1/alerts/1", "", `!"duration":"30m0s"`)
+	s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/over", "192.0.2.3", decisionJSON("ban", "192.0.2.3", "1h"))+"]")
+	s.want(200, machine, "DELETE", "/v1/alerts/4", "", `"nbDeleted":"1"`) // takes nothing along that another alert decided
+	s.want(200, bouncer, "GET", "/v1/decisions?ip=192.0.2.3", "", `192.0.2.3`)
+	s.now = s.now.Add(30 * time.Minute)
+	if _, err := s.store.Expire(); err != nil {
+		t.Fatal(err)
+	}
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `192.0.2.1`, `!192.0.2.2`, `!192.0.2.3`)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,16 @@ const (
 	tooMany      = "too many failed attempts; wait"
 )
 
+// maxWaiting is how many machines that registered themselves may wait to be
+// validated: whoever reaches the API can make one, and they are kept until a person looks at them.
+const maxWaiting = 100
+
+// slowDown answers who comes from where too many failed to sign in.
+func slowDown(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(1/guessRate)))
+	fail(w, http.StatusTooManyRequests, tooMany)
+}
+
 // bouncer admits bouncers: by the key in X-Api-Key, or by certificate.
 func (s *Sink) bouncer(next func(http.ResponseWriter, *http.Request, *store.Bouncer)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +46,7 @@ func (s *Sink) bouncer(next func(http.ResponseWriter, *http.Request, *store.Boun
 func (s *Sink) admitBouncer(w http.ResponseWriter, r *http.Request) (*store.Bouncer, bool) {
 	from := s.client(r)
 	if !s.guard.admits(from) {
-		fail(w, http.StatusTooManyRequests, tooMany)
+		slowDown(w)
 		return nil, false
 	}
 	if name, ok := certificateOf(r, s.config.TLS.BouncerOUs); ok {
@@ -49,7 +60,7 @@ func (s *Sink) admitBouncer(w http.ResponseWriter, r *http.Request) (*store.Boun
 	if b, ok := s.store.BouncerOf(r.Header.Get("X-Api-Key")); ok {
 		return &b, true
 	}
-	s.guard.fails(from)
+	s.guard.failsWith(from, r.Header.Get("X-Api-Key"))
 	fail(w, http.StatusForbidden, forbidden)
 	return nil, false
 }
@@ -74,12 +85,13 @@ func (s *Sink) machine(next func(http.ResponseWriter, *http.Request, string)) ht
 	return func(w http.ResponseWriter, r *http.Request) {
 		from := s.client(r)
 		if !s.guard.admits(from) {
-			fail(w, http.StatusTooManyRequests, tooMany)
+			slowDown(w)
 			return
 		}
 		name, ok := s.tokenOf(r)
 		if !ok {
-			s.guard.fails(from)
+			s.guard.failsWith(from, r.Header.Get("Authorization"))
+			w.Header().Set("WWW-Authenticate", "Bearer")
 			fail(w, http.StatusUnauthorized, unauthorized)
 			return
 		}
@@ -125,33 +137,35 @@ func (s *Sink) tokenOf(r *http.Request) (machine string, ok bool) {
 // register implements POST /watchers.
 func (s *Sink) register(w http.ResponseWriter, r *http.Request) {
 	from := s.client(r)
-	if !s.guard.admits(from) {
-		fail(w, http.StatusTooManyRequests, tooMany)
+	if !s.passwords.admits(from) {
+		slowDown(w)
 		return
 	}
 	var body lapi.WatcherRegistrationRequest
-	if !decode(w, r, &body) {
+	if !s.decodeAs(w, r, "Registration", &body) {
 		return
 	}
 	valid := false
 	switch token := s.config.AutoRegistration.Token.Reveal(); {
 	case body.RegistrationToken != nil && *body.RegistrationToken != "":
 		if token == "" || subtle.ConstantTimeCompare([]byte(token), []byte(*body.RegistrationToken)) != 1 || !contains(s.registering, from) {
-			s.guard.fails(from)
+			s.passwords.fails(from)
 			fail(w, http.StatusForbidden, forbidden)
 			return
 		}
 		valid = true
 	case !s.config.Registration:
-		s.guard.fails(from)
+		s.passwords.fails(from)
 		fail(w, http.StatusForbidden, "machines cannot register themselves here; ask for `sluice machines add`")
 		return
 	}
 	err := s.store.AddMachine(body.MachineId, body.Password, valid)
 	switch {
 	case errors.Is(err, store.ErrExists):
-		s.guard.fails(from)
+		s.passwords.fails(from)
 		fail(w, http.StatusForbidden, "user already exist")
+	case errors.Is(err, store.ErrManyWait): // nothing was guessed, and it cost next to nothing
+		fail(w, http.StatusForbidden, "too many machines wait to be validated; ask for `sluice machines validate`, or for `sluice machines delete` of those that nobody knows")
 	case err != nil:
 		fail(w, http.StatusBadRequest, err.Error())
 	case valid:
@@ -164,19 +178,19 @@ func (s *Sink) register(w http.ResponseWriter, r *http.Request) {
 // login implements POST /watchers/login.
 func (s *Sink) login(w http.ResponseWriter, r *http.Request) {
 	from := s.client(r)
-	if !s.guard.admits(from) {
-		fail(w, http.StatusTooManyRequests, tooMany)
+	if !s.passwords.admits(from) {
+		slowDown(w)
 		return
 	}
 	name, certified := certificateOf(r, s.config.TLS.MachineOUs)
 	if !certified {
 		var body lapi.WatcherAuthRequest
-		if !decode(w, r, &body) {
+		if !s.decodeAs(w, r, "SignIn", &body) {
 			return
 		}
 		name = body.MachineId
 		if m, _ := s.store.Machine(name); !s.store.CheckPassword(name, body.Password) || !m.Valid {
-			s.guard.fails(from)
+			s.passwords.fails(from)
 			fail(w, http.StatusForbidden, forbidden)
 			return
 		}
@@ -230,7 +244,7 @@ func (s *Sink) heartbeat(w http.ResponseWriter, r *http.Request, machine string)
 }
 
 // agent returns what a client says it is, cut to what is worth keeping.
-func agent(r *http.Request) string {
-	text := r.UserAgent()
-	return strings.ToValidUTF8(text[:min(len(text), 255)], "?")
-}
+func agent(r *http.Request) string { return cut(r.UserAgent()) }
+
+// cut returns what is worth keeping, in a list, of what a client says of itself.
+func cut(text string) string { return strings.ToValidUTF8(text[:min(len(text), 255)], "?") }

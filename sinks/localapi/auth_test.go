@@ -19,8 +19,8 @@ import (
 	"sluice/sinks/localapi/store"
 )
 
-func storeAllowlist(now time.Time) store.Allowlist {
-	return store.Allowlist{Name: "office", Description: "our own", Items: []store.Allowed{
+func theOffice(now time.Time) store.AllowlistChange {
+	return store.AllowlistChange{Description: "our own", Add: []store.Allowed{
 		{Value: "192.0.2.0/24", Comment: "the office"}, {Value: "2001:db8::1", Until: now.Add(time.Minute)},
 	}}
 }
@@ -79,7 +79,7 @@ func TestNobodyComesInWithoutCredentials(t *testing.T) {
 	for name, token := range tokens {
 		for _, door := range doors {
 			method, path, _ := strings.Cut(door, " ")
-			s.guard = newGuard()
+			s.guard = newGuard(s.env.Now)
 			req := s.request(nobody, method, path, "")
 			req.Header.Set("Authorization", token)
 			s.refused(name, door, req, http.StatusUnauthorized)
@@ -95,7 +95,7 @@ func TestNobodyComesInWithoutCredentials(t *testing.T) {
 	for name, key := range map[string]string{"none": "", "a wrong one": store.NewKey(), "a deleted one": revoked, "part of one": s.key[:len(s.key)-1], "its hash": s.store.Bouncers()[0].KeyHash} {
 		for _, door := range []string{"GET /v1/decisions", "GET /v1/decisions/stream", "POST /v1/usage-metrics"} {
 			method, path, _ := strings.Cut(door, " ")
-			s.guard = newGuard()
+			s.guard = newGuard(s.env.Now)
 			req := s.request(nobody, method, path, "")
 			req.Header.Set("X-Api-Key", key)
 			s.refused(name, door, req, http.StatusForbidden)
@@ -103,8 +103,11 @@ func TestNobodyComesInWithoutCredentials(t *testing.T) {
 	}
 }
 
+// refused makes a request that must be refused with a status, and with the
+// words for all such: they do not tell what was wrong.
 func (s *server) refused(who, door string, req *http.Request, want int) {
 	s.t.Helper()
+	words := map[int]string{http.StatusUnauthorized: unauthorized, http.StatusForbidden: forbidden, http.StatusTooManyRequests: tooMany}
 	res, err := s.http.Client().Do(req)
 	if err != nil {
 		s.t.Fatal(err)
@@ -114,8 +117,8 @@ func (s *server) refused(who, door string, req *http.Request, want int) {
 	if err := json.NewDecoder(res.Body).Decode(&body); err != nil && req.Method != http.MethodHead {
 		s.t.Error(err)
 	}
-	if res.StatusCode != want {
-		s.t.Errorf("%s with %s is answered %d, want %d", door, who, res.StatusCode, want)
+	if res.StatusCode != want || req.Method != http.MethodHead && body.Message != words[want] {
+		s.t.Errorf("%s with %s is answered %d %q, want %d %q", door, who, res.StatusCode, body.Message, want, words[want])
 	}
 }
 
@@ -147,6 +150,10 @@ func TestWhoGuessesIsSlowedDown(t *testing.T) {
 	if s.guard.admits(netip.MustParseAddr("2001:db8::ffff")) || !s.guard.admits(netip.MustParseAddr("2001:db8:0:1::1")) {
 		t.Error("IPv6 clients are not told apart by their /64")
 	}
+	s.now = s.now.Add(2 * time.Second)
+	s.want(200, machine, "GET", "/v1/heartbeat", "")
+	s.want(403, nobody, "GET", "/v1/decisions", "")
+	s.want(429, machine, "GET", "/v1/heartbeat", "")
 }
 
 func TestMachinesWithTheTokenAreValidAtOnce(t *testing.T) {
@@ -169,46 +176,36 @@ func TestMachinesWithTheTokenAreValidAtOnce(t *testing.T) {
 	}
 	s := newServer(t, nil, nil)
 	s.want(403, nobody, "POST", "/v1/watchers", `{"machine_id":"m","password":"secret"}`, "sluice machines add")
-	s.want(403, nobody, "POST", "/v1/watchers", body("m", ""))
+	s.want(400, nobody, "POST", "/v1/watchers", body("m", ""), "registration_token", "32")
 }
 
-func TestVerdictsForReverseProxies(t *testing.T) {
-	s := newServer(t, nil, func(c *Config) { c.TrustedProxies = []string{"127.0.0.0/8"} })
-	s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.9",
-		decisionJSON("ban", "192.0.2.1", "4h"), decisionJSON("ban", "198.51.100.0/24", "4h"), decisionJSON("captcha", "198.51.100.7", "2h"),
-		decisionJSON("throttle", "2001:db8::/32", "1h"), decisionJSON("tarpit", "203.0.113.5", "1h"))+"]")
-	for _, c := range []struct {
-		address, verdict string
-		status           int
-	}{
-		{"192.0.2.1", "ban", 403}, {"::ffff:192.0.2.1", "ban", 403}, {"192.0.2.2", "allow", 200}, {"198.51.100.1", "ban", 403},
-		{"198.51.100.7", "captcha", 401}, {"2001:db8::5", "throttle", 429}, {"2001:db9::5", "allow", 200}, {"203.0.113.5", "ban", 403},
-	} {
-		for _, header := range []string{"X-Real-IP", "X-Forwarded-For"} {
-			req := s.request(nobody, "GET", "/v1/verdict", "")
-			req.Header.Set(header, c.address)
-			res, err := s.http.Client().Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			res.Body.Close()
-			if res.StatusCode != c.status || res.Header.Get("X-Sluice-Verdict") != c.verdict {
-				t.Errorf("%s (%s) is answered %d %s, want %d %s", c.address, header, res.StatusCode, res.Header.Get("X-Sluice-Verdict"), c.status, c.verdict)
-			}
+// TestARegistrationThatIsOneTooManyIsRefused has as many machines wait as may, and says
+// to one more what is to be done. Those that know the token need not wait, and do not count.
+func TestARegistrationThatIsOneTooManyIsRefused(t *testing.T) {
+	token := strings.Repeat("t", 32)
+	s := newServer(t, nil, func(c *Config) {
+		c.Registration, c.AutoRegistration.Token, c.AutoRegistration.AllowedRanges = true, component.Secret(token), []string{"127.0.0.0/8"}
+	})
+	register := func(want int, name, more string, says ...string) {
+		t.Helper()
+		s.want(want, nobody, "POST", "/v1/watchers", fmt.Sprintf(`{"machine_id":%q,"password":"secret"%s}`, name, more), says...)
+	}
+	register(201, "first", "")
+	for i := range maxWaiting - 2 { // copies, which need no hash of their own
+		if err := s.store.ChangeMachine("first", func(m *store.Machine) { m.Name = fmt.Sprint("copy ", i) }); err != nil {
+			t.Fatal(err)
 		}
 	}
-	req := s.request(nobody, "GET", "/v1/verdict", "")
-	req.Header.Set("X-Forwarded-For", "192.0.2.1, 192.0.2.2, 127.0.0.3") // the first is what the client says of itself
-	if res, err := s.http.Client().Do(req); err != nil || res.StatusCode != 200 {
-		t.Errorf("%v, %v", res, err)
+	register(201, "last", "")
+	for range 2 * guessBurst { // which is no guessing, and keeps nobody else out
+		register(403, "late", "", "sluice machines validate", "sluice machines delete")
 	}
-	s.want(403, nobody, "GET", "/v1/verdict?ip=192.0.2.1", "")
-	s.want(400, nobody, "GET", "/v1/verdict?ip=nowhere", "", "names no address")
-	s.want(200, nobody, "GET", "/health", "", "up")
-
-	closed := newServer(t, nil, func(c *Config) { c.Verdict.Key, c.Verdict.AddressHeader = "a key of its own", "X-Client" })
-	closed.want(403, nobody, "GET", "/v1/verdict", "")
-	closed.want(400, bouncer, "GET", "/v1/verdict", "", "X-Client")
+	register(202, "known", `,"registration_token":"`+token+`"`)
+	if err := s.store.ChangeMachine("last", func(m *store.Machine) { m.Valid = true }); err != nil {
+		t.Fatal(err)
+	}
+	register(201, "late", "")
+	register(403, "later", "", "sluice machines validate")
 }
 
 // TestThePipelinesAlertsAreServed gives the sink what the pipeline gives it.

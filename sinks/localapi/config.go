@@ -8,11 +8,13 @@ import (
 
 	"sluice/pipeline/component"
 	"sluice/sinks"
+	"sluice/sinks/localapi/blocklist"
 )
 
 // Config says where the API listens, and whom it trusts. Start from Default.
 type Config struct {
-	// Listen are the addresses to listen on, host:port, or unix:/path for a socket.
+	// Listen are the addresses to listen on, host:port, or unix:/path for a socket. With `[]` decisions are kept, for
+	// the command line and for sinks that follow them, and nothing is served.
 	Listen []string `yaml:"listen"`
 	// Dir is the folder of decisions, keys and allow-lists; by default one in the state's folder.
 	Dir string `yaml:"dir"`
@@ -20,7 +22,7 @@ type Config struct {
 	TLS TLS `yaml:"tls"`
 	// AutoRegistration lets machines register themselves and be valid at once.
 	AutoRegistration AutoRegistration `yaml:"auto_registration"`
-	// Registration lets machines register themselves; they wait for `sluice machines validate`.
+	// Registration lets machines register themselves; they wait for `sluice machines validate`, up to 100 of them.
 	Registration bool `yaml:"registration"`
 	// TrustedProxies are addresses and ranges whose X-Forwarded-For and X-Real-IP tell the client's address.
 	TrustedProxies []string `yaml:"trusted_proxies"`
@@ -34,6 +36,9 @@ type Config struct {
 	MaxBody component.Bytes `yaml:"max_body"`
 	// Verdict says how /v1/verdict answers reverse proxies.
 	Verdict Verdict `yaml:"verdict"`
+	// Blocklists are lists of addresses and ranges that others publish: read on a schedule, and decided on as long as they are listed.
+	// `sluice blocklists list` says how they do. The decisions of a list that is taken out of here are withdrawn at the next start.
+	Blocklists []blocklist.Config `yaml:"blocklists"`
 }
 
 // TLS says with what the server proves itself, and whose certificates it takes.
@@ -65,8 +70,11 @@ type Verdict struct {
 	Key component.Secret `yaml:"key"`
 	// RequireKey asks for a bouncer's key though none is set here.
 	RequireKey bool `yaml:"require_key"`
-	// AddressHeader is the header with the address in question; when the request has none, X-Real-IP, the last of X-Forwarded-For, and the client's own address are taken.
+	// AddressHeader is the header with the address in question, and nothing else is then: a request without it is answered 400. By default it is the
+	// query's ip; or, from a trusted proxy, the last of X-Forwarded-For that is none of trusted_proxies, or X-Real-IP; or else whoever asks.
 	AddressHeader string `yaml:"address_header"`
+	// Explain tells in the answer which type and scenario decided, and until when. Traefik and Envoy pass that on to the client, who so learns what gave him away.
+	Explain bool `yaml:"explain"`
 	// BanStatus, CaptchaStatus and ThrottleStatus are the answers for each remedy; an address on which nothing is decided gets 200.
 	BanStatus int `yaml:"ban_status"`
 	// CaptchaStatus is the answer for a captcha.
@@ -87,8 +95,6 @@ func Default() Config {
 // Validate checks the configuration.
 func (c *Config) Validate() error {
 	switch {
-	case len(c.Listen) == 0:
-		return component.Invalid("listen", "name an address, such as 127.0.0.1:8080")
 	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
 		return component.Invalid("tls.cert_file", "cert_file and key_file go together")
 	case c.TLS.ClientCAFile != "" && c.TLS.CertFile == "":
@@ -121,6 +127,17 @@ func (c *Config) Validate() error {
 		if v.status < 200 || v.status > 599 {
 			return component.Invalid("verdict."+v.key, "%d is no status; it can be 200 to 599", v.status)
 		}
+	}
+	names := make(map[string]bool)
+	for i := range c.Blocklists {
+		l := &c.Blocklists[i]
+		if err := l.Validate(); err != nil {
+			return component.Invalid("blocklists", "%v", err)
+		}
+		if names[l.Name] {
+			return component.Invalid("blocklists", "two lists are called %s; give each a name of its own", l.Name)
+		}
+		names[l.Name] = true
 	}
 	return nil
 }

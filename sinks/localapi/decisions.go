@@ -1,11 +1,9 @@
 package localapi
 
 import (
-	"bytes"
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -27,7 +25,7 @@ func readFilter(q url.Values) (*decisions.Filter, error) {
 		f.Origins = append(f.Origins, o)
 	}
 	for _, name := range []string{"ip", "range"} {
-		if text := q.Get(name); text != "" {
+		if text, ok := given(q, name); ok {
 			p, err := parsePrefix(text)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
@@ -45,14 +43,31 @@ func readFilter(q url.Values) (*decisions.Filter, error) {
 		}
 		f.Prefix, f.Scope, f.Value = p, "", "" // an address is asked for with all that is around it, as by ip
 	}
-	if text := q.Get("contains"); text != "" {
-		around, err := strconv.ParseBool(text)
-		if err != nil {
-			return nil, fmt.Errorf("contains: %q is neither true nor false", text)
-		}
-		f.Within = !around
+	around, err := truth(q, "contains", true)
+	f.Within = !around
+	return f, err
+}
+
+// given returns a parameter. One that is there and empty counts: who asks
+// about no address at all must not be taken to ask about every one.
+func given(q url.Values, name string) (text string, ok bool) {
+	if len(q[name]) == 0 {
+		return "", false
 	}
-	return f, nil
+	return q[name][0], true
+}
+
+// truth reads a parameter that is true or false.
+func truth(q url.Values, name string, otherwise bool) (bool, error) {
+	text, ok := given(q, name)
+	if !ok {
+		return otherwise, nil
+	}
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		err = fmt.Errorf("%s: %q is neither true nor false", name, text)
+	}
+	return value, err
 }
 
 func words(q url.Values, name string) []string {
@@ -75,17 +90,15 @@ func (s *Sink) getDecisions(w http.ResponseWriter, r *http.Request, b *store.Bou
 		return
 	}
 	f.Enforced = true
+	s.asked(r, b, func(*store.Bouncer) {})
 	now := s.store.Now()
-	out := encoder{now: now}
+	out := newEncoder(w, now)
 	out.begin("[")
 	s.store.Index().Select(f, now, func(d *decisions.Decision) bool {
-		out.decision(d, now)
-		return true
+		out.decision(d)
+		return out.part()
 	})
-	out.end("]")
-	s.pulled(r, b, b.Seen)
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(out.buf) // who has gone away needs no answer
+	out.close(s, nil)
 }
 
 // streamDecisions implements GET /decisions/stream. A bouncer that begins, or
@@ -93,19 +106,9 @@ func (s *Sink) getDecisions(w http.ResponseWriter, r *http.Request, b *store.Bou
 func (s *Sink) streamDecisions(w http.ResponseWriter, r *http.Request, b *store.Bouncer) {
 	q := r.URL.Query()
 	f, err := readFilter(q)
-	startup := false
-	if text := q.Get("startup"); err == nil && text != "" {
-		if startup, err = strconv.ParseBool(text); err != nil {
-			err = fmt.Errorf("startup: %q is neither true nor false", text)
-		}
-	}
-	dedup := true
-	if text := q.Get("dedup"); err == nil && text != "" {
-		if dedup, err = strconv.ParseBool(text); err != nil {
-			err = fmt.Errorf("dedup: %q is neither true nor false", text)
-		}
-	}
-	if err != nil {
+	startup, wrongStartup := truth(q, "startup", false)
+	dedup, wrongDedup := truth(q, "dedup", true)
+	if err := cmp.Or(err, wrongStartup, wrongDedup); err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
@@ -117,60 +120,140 @@ func (s *Sink) streamDecisions(w http.ResponseWriter, r *http.Request, b *store.
 	if r.Method == http.MethodHead {
 		return // it is told nothing, and so knows nothing
 	}
-	if !startup && b.Seen > 0 {
-		if added, removed, last, known := s.store.Index().Delta(b.Seen, f, s.store.Now(), dedup); known {
-			s.writeDelta(w, r, b, added, removed, last)
+	if err := s.store.Begins(b.Name); err != nil {
+		s.broken(w, err)
+		return
+	}
+	x, now := s.store.Index(), s.store.Now()
+	if startup {
+		since := b.Sure // whether the last answer counted, when the bouncer was killed after it, nobody knows
+		if b.Seen == 0 {
+			since = unsure(b)
+		}
+		s.writeAll(w, r, b, f, dedup, since)
+		return
+	}
+	if b.Seen > 0 && x.Seq()-b.Seen > farBehind {
+		s.writeAll(w, r, b, f, dedup, b.Seen) // where that is in doubt, it is no more than what is sure
+		return
+	}
+	delta := x.Delta
+	if b.Doubt {
+		delta = x.DeltaInDoubt
+	}
+	if b.Seen > 0 {
+		if added, removed, last, known := delta(b.Seen, f, now, dedup); known {
+			place := b.Place
+			if dedup {
+				var more []decisions.Decision
+				if more, place, known = x.Again(b.Place, b.Told.Add(-againSlack), b.Seen, f, now, farBehind); !known {
+					s.writeAll(w, r, b, f, dedup, b.Seen)
+					return
+				}
+				added = withMore(added, more)
+			}
+			s.writeDelta(w, r, b, added, removed, last, place)
 			return
 		}
 	}
-	s.writeAll(w, r, b, f, dedup)
+	s.writeAll(w, r, b, f, dedup, unsure(b))
 }
 
-func (s *Sink) writeDelta(w http.ResponseWriter, r *http.Request, b *store.Bouncer, added, removed []decisions.Decision, last int64) {
-	now := s.store.Now()
-	out := encoder{now: now}
+// unsure is since when a bouncer is to be told what is gone of which nothing is
+// known but that it may have got an answer.
+func unsure(b *store.Bouncer) int64 {
+	if b.First == 0 {
+		return nothing
+	}
+	return b.First - 1
+}
+
+// againSlack is how late it may be noticed that a decision has ended: after a
+// restart it is by times that it is known what a bouncer was told again.
+const againSlack = time.Minute
+
+// withMore appends to some decisions those of more that are not among them.
+func withMore(ds, more []decisions.Decision) []decisions.Decision {
+	if len(more) == 0 {
+		return ds
+	}
+	there := make(map[int64]bool, len(ds))
+	for i := range ds {
+		there[ds[i].ID] = true
+	}
+	for i := range more {
+		if !there[more[i].ID] {
+			ds = append(ds, more[i])
+		}
+	}
+	return ds
+}
+
+// nothing is where a bouncer stands that is not to be told of what is gone.
+const nothing = -1
+
+// farBehind is how many changes are told as such. Of more, as after the import
+// of a long list, a bouncer is told what is gone and all that is in force, a
+// page at a time: to know again what it knows does it no harm.
+const farBehind = 100_000
+
+func (s *Sink) writeDelta(w http.ResponseWriter, r *http.Request, b *store.Bouncer, added, removed []decisions.Decision, last, place int64) {
+	out := newEncoder(w, s.store.Now())
 	out.begin(`{"deleted":[`)
 	for i := range removed {
-		out.decision(&removed[i], now)
+		out.decision(&removed[i])
 	}
 	out.end("]")
 	out.begin(`,"new":[`)
 	for i := range added {
-		out.decision(&added[i], now)
+		out.decision(&added[i])
 	}
 	out.end("]}")
-	if _, err := w.Write(out.buf); err == nil {
-		s.pulled(r, b, last)
+	if out.flush() == nil {
+		s.pulled(r, b, last, place)
 	}
 }
 
-// writeAll writes all that is in force, a page at a time.
-func (s *Sink) writeAll(w http.ResponseWriter, r *http.Request, b *store.Bouncer, f *decisions.Filter, dedup bool) {
-	now := s.store.Now()
-	out := encoder{now: now}
-	out.begin(`{"deleted":[],"new":[`)
-	seq, err := s.store.Index().Startup(f, now, dedup, func(page []decisions.Decision) error {
+// writeAll writes all that is in force, a page at a time, and what is gone
+// since a number: a bouncer that was killed may have left it in a firewall.
+func (s *Sink) writeAll(w http.ResponseWriter, r *http.Request, b *store.Bouncer, f *decisions.Filter, dedup bool, since int64) {
+	now, place := s.store.Now(), s.store.Index().AgainPlace()
+	out := newEncoder(w, now)
+	write := func(page []decisions.Decision) error {
 		for i := range page {
-			out.decision(&page[i], now)
+			out.decision(&page[i])
 		}
-		_, err := w.Write(out.buf)
-		out.buf = out.buf[:0]
-		return err
-	})
+		return out.flush()
+	}
+	out.begin(`{"deleted":[`)
+	if since != nothing {
+		if s.store.Index().Gone(since, f, now, dedup, write) != nil {
+			return
+		}
+	}
+	out.end("]")
+	out.begin(`,"new":[`)
+	seq, err := s.store.Index().Startup(f, now, dedup, write)
 	if err != nil {
 		return // it has gone away: what it was told counts for nothing
 	}
 	out.end("]}")
-	if _, err := w.Write(out.buf); err == nil {
-		s.pulled(r, b, seq)
+	if out.flush() == nil {
+		s.pulled(r, b, seq, place)
 	}
 }
 
-// pulled notes that a bouncer asked, and up to which change it knows.
-func (s *Sink) pulled(r *http.Request, b *store.Bouncer, seen int64) {
+// pulled notes up to which change a bouncer was told, and which place.
+func (s *Sink) pulled(r *http.Request, b *store.Bouncer, seen, place int64) {
+	s.asked(r, b, func(b *store.Bouncer) { b.Seen, b.Place, b.Doubt, b.Told = seen, place, false, b.LastPull })
+}
+
+// asked notes that a bouncer asked.
+func (s *Sink) asked(r *http.Request, b *store.Bouncer, told func(*store.Bouncer)) {
 	kind, version, _ := strings.Cut(agent(r), "/")
 	err := s.store.Pulled(b.Name, func(b *store.Bouncer) {
-		b.LastPull, b.Address, b.Seen, b.Kind, b.Version = s.store.Now().UTC(), s.client(r).String(), seen, kind, version
+		b.LastPull, b.Address, b.Kind, b.Version = s.store.Now().UTC(), s.client(r).String(), kind, version
+		told(b)
 	})
 	if err != nil {
 		s.log.Error("it could not be written down what a bouncer knows", "bouncer", b.Name, "error", err)
@@ -215,61 +298,4 @@ func (s *Sink) deleteDecision(w http.ResponseWriter, r *http.Request, _ string) 
 		return
 	}
 	deleted(w, n)
-}
-
-// encoder writes decisions as the API shows them, without reflection: a
-// bouncer that begins gets a million of them.
-type encoder struct {
-	buf  []byte
-	now  time.Time
-	some bool
-}
-
-func (e *encoder) begin(text string) { e.buf, e.some = append(e.buf, text...), false }
-func (e *encoder) end(text string)   { e.buf = append(e.buf, text...) }
-
-func (e *encoder) decision(d *decisions.Decision, now time.Time) {
-	if e.some {
-		e.buf = append(e.buf, ',')
-	}
-	e.some = true
-	e.buf = append(e.buf, `{"id":`...)
-	e.buf = strconv.AppendInt(e.buf, d.ID, 10)
-	for _, f := range [...]struct{ name, value string }{
-		{`,"uuid":`, d.UUID.String()}, {`,"origin":`, d.Origin}, {`,"type":`, d.Type}, {`,"scope":`, d.Scope}, {`,"value":`, d.Value},
-		{`,"scenario":`, d.Scenario}, {`,"duration":`, d.Until.Sub(now).String()},
-	} {
-		e.buf = appendText(append(e.buf, f.name...), f.value)
-	}
-	if d.Simulated {
-		e.buf = append(e.buf, `,"simulated":true`...)
-	}
-	e.buf = append(e.buf, '}')
-}
-
-// appendText writes a text as JSON.
-func appendText(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			var out bytes.Buffer
-			enc := json.NewEncoder(&out)
-			enc.SetEscapeHTML(false)
-			_ = enc.Encode(s) // a text always has JSON
-			return append(b, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
-}
-
-// addressIn returns the address that a reverse proxy asks about.
-func (s *Sink) addressIn(r *http.Request) (netip.Addr, bool) {
-	if name := s.config.Verdict.AddressHeader; name != "" {
-		a, err := netip.ParseAddr(strings.TrimSpace(r.Header.Get(name)))
-		return a.Unmap().WithZone(""), err == nil
-	}
-	if text := r.URL.Query().Get("ip"); text != "" {
-		a, err := netip.ParseAddr(text)
-		return a.Unmap().WithZone(""), err == nil
-	}
-	return s.client(r), true
 }

@@ -2,87 +2,124 @@ package localapi
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"sluice/pipeline/lapi"
+	"sluice/sinks/localapi/store"
 )
 
 // usageMetrics implements POST /usage-metrics, for bouncers and machines: what
-// each reported last is kept, and shown by the commands that list them.
+// each reported last is kept. The command line lists a little of it and shows it whole.
 func (s *Sink) usageMetrics(w http.ResponseWriter, r *http.Request) {
-	who := ""
+	var put func(store.Reported, []byte) error
 	if r.Header.Get("Authorization") != "" {
-		s.machine(func(w http.ResponseWriter, r *http.Request, machine string) { who = "machine/" + machine })(w, r)
+		s.machine(func(_ http.ResponseWriter, _ *http.Request, machine string) {
+			put = func(told store.Reported, report []byte) error { return s.store.PutMachineReport(machine, told, report) }
+		})(w, r)
 	} else if b, ok := s.admitBouncer(w, r); ok {
-		who = "bouncer/" + b.Name
+		put = func(told store.Reported, report []byte) error { return s.store.PutBouncerReport(b.Name, told, report) }
 	}
-	if who == "" {
+	if put == nil {
 		return // it has been answered
 	}
 	var body lapi.AllMetrics
-	if !decode(w, r, &body) {
+	if !s.decodeAs(w, r, "Metrics", &body) {
 		return
 	}
-	if err := checkMetrics(&body); err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return
-	}
+	var told store.Reported
 	text, err := json.Marshal(body)
 	if err == nil {
-		err = s.store.PutMetrics(who, text)
+		told, err = s.reported(text)
 	}
-	if err != nil {
+	if err == nil {
+		err = put(told, text)
+	}
+	switch {
+	case errors.Is(err, store.ErrTooLarge):
+		fail(w, refusal(err), err.Error())
+		return
+	case err != nil && !errors.Is(err, store.ErrUnknown): // who has just been deleted has nobody to tell
 		s.broken(w, err)
 		return
 	}
 	reply(w, http.StatusOK, lapi.SuccessResponse{Message: "ok"})
 }
 
-// longest is what the specification allows for a text of metrics, in bytes.
-const longest = 255
-
-// checkMetrics holds a report to the specification.
-func checkMetrics(m *lapi.AllMetrics) error {
-	n := 0
-	if m.RemediationComponents != nil {
-		for _, c := range *m.RemediationComponents {
-			n++
-			if err := checkReport(c.Version, c.UtcStartupTimestamp, c.Metrics); err != nil {
-				return err
-			}
-		}
+// reported returns what lists show of a report that comes now.
+func (s *Sink) reported(report []byte) (store.Reported, error) {
+	told := store.Reported{At: s.store.Now().UTC()}
+	all, err := Components(report)
+	if len(all) > 0 {
+		told.Type, told.Version, told.OS = cut(all[0].Type), cut(all[0].Version), cut(all[0].System())
 	}
-	if m.LogProcessors != nil {
-		for _, c := range *m.LogProcessors {
-			n++
-			if err := checkReport(c.Version, c.UtcStartupTimestamp, c.Metrics); err != nil {
-				return err
-			}
-		}
-	}
-	if n == 0 {
-		return fmt.Errorf("the report speaks of no remediation component and of no log processor")
-	}
-	return nil
+	return told, err
 }
 
-func checkReport(version string, started int, metrics *[]lapi.DetailedMetrics) error {
-	if version == "" || len(version) > longest {
-		return fmt.Errorf("a version has between 1 and %d bytes", longest)
+// Component is one program of a report, of whichever kind: what the published
+// specification has of a bouncer, of an engine, and of a local API.
+type Component struct {
+	Type string `json:"type"` // of bouncers
+	lapi.BaseMetrics
+	// HubItems and Datasources are an engine's: what it has loaded by type, and how many sources it reads by type.
+	HubItems    lapi.HubItems  `json:"hub_items"`
+	Datasources map[string]int `json:"datasources"`
+}
+
+// Components returns what a report is of: one program, in most.
+func Components(report []byte) ([]Component, error) {
+	var kinds struct {
+		Bouncers []Component `json:"remediation_components"`
+		Engines  []Component `json:"log_processors"`
+		API      *Component  `json:"lapi"`
 	}
-	if started <= 0 {
-		return fmt.Errorf("utc_startup_timestamp is missing")
+	if err := json.Unmarshal(report, &kinds); err != nil {
+		return nil, fmt.Errorf("a report of usage metrics: %w", err)
 	}
-	if metrics == nil {
-		return nil
+	all := slices.Concat(kinds.Bouncers, kinds.Engines)
+	if kinds.API != nil {
+		all = append(all, *kinds.API)
 	}
-	for _, d := range *metrics {
-		for _, it := range d.Items {
-			if it.Name == "" || len(it.Name) > longest || len(it.Unit) > longest {
-				return fmt.Errorf("the name of a metric has between 1 and %d bytes, its unit at most as many", longest)
-			}
-		}
+	return all, nil
+}
+
+// System names the system that a component runs on, such as "debian 12"; empty where it does not say.
+func (c *Component) System() string {
+	if c.Os == nil {
+		return ""
 	}
-	return nil
+	return strings.TrimSpace(c.Os.Name + " " + c.Os.Version)
+}
+
+// Inspected is a bouncer or a machine and what it reported last (see Components), null where that is nothing.
+type Inspected[T store.Bouncer | store.Machine] struct {
+	About  T               `json:"about"`
+	Report json.RawMessage `json:"report"`
+}
+
+func (s *Sink) inspectBouncer(w http.ResponseWriter, r *http.Request) {
+	one, report, err := s.store.BouncerReport(r.PathValue("name"))
+	one.KeyHash = "" // nobody needs to see it
+	inspected(s, w, one, report, err, "sluice bouncers list")
+}
+
+func (s *Sink) inspectMachine(w http.ResponseWriter, r *http.Request) {
+	one, report, err := s.store.MachineReport(r.PathValue("name"))
+	one.PasswordHash = "" // nobody needs to see it
+	inspected(s, w, one, report, err, "sluice machines list")
+}
+
+// inspected answers with a bouncer or machine; list is the command that names all of them.
+func inspected[T store.Bouncer | store.Machine](s *Sink, w http.ResponseWriter, one T, report []byte, err error, list string) {
+	switch {
+	case errors.Is(err, store.ErrUnknown):
+		fail(w, http.StatusNotFound, fmt.Sprintf("%v; `%s` shows those that there are", err, list))
+	case err != nil:
+		s.broken(w, fmt.Errorf("a report: %w", err))
+	default:
+		reply(w, http.StatusOK, Inspected[T]{one, report})
+	}
 }

@@ -1,14 +1,11 @@
 package localapi
 
 import (
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,10 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzhttp"
 	"golang.org/x/sync/errgroup"
-
-	"sluice/pipeline/lapi"
 )
 
 // Run serves until ctx is done, and takes decisions out of force when they end.
@@ -66,6 +60,8 @@ func (s *Sink) Run(ctx context.Context) error {
 		serve(server, l)
 	}
 	all.Go(func() error { return s.store.Run(inner, s.env.After) })
+	s.withdrawAllowed() // the configuration's lists may be others than before
+	all.Go(func() error { return s.runLists(inner) })
 	all.Go(func() error {
 		<-inner.Done()
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -91,7 +87,7 @@ func (s *Sink) newServer(ctx context.Context, h http.Handler) *http.Server {
 func listen(ctx context.Context, at string, config *tls.Config) (l net.Listener, err error) {
 	var lc net.ListenConfig
 	if path, ok := strings.CutPrefix(at, "unix:"); ok {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := removeSocket(path); err != nil {
 			return nil, err
 		}
 		return lc.Listen(ctx, "unix", path) // who may use it is told by its folder's permissions
@@ -100,6 +96,20 @@ func listen(ctx context.Context, at string, config *tls.Config) (l net.Listener,
 		return l, err
 	}
 	return tls.NewListener(l, config), nil
+}
+
+// removeSocket removes a socket that a crash left behind, and nothing else that a mistaken path may name.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s is there already, and is no socket", path)
+	}
+	return os.Remove(path)
 }
 
 // server returns the server's configuration, nil without encryption.
@@ -134,106 +144,6 @@ func (c *TLS) server() (*tls.Config, error) {
 	return out, nil
 }
 
-// Handler returns the whole API.
-func (s *Sink) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, map[string]string{"status": "up"})
-	})
-	mux.HandleFunc("GET /v1/verdict", s.verdict)
-
-	mux.HandleFunc("POST /v1/watchers", s.register)
-	mux.HandleFunc("POST /v1/watchers/login", s.login)
-	mux.HandleFunc("GET /v1/refresh_token", s.machine(s.refresh))
-	mux.HandleFunc("DELETE /v1/watchers/self", s.machine(s.deleteSelf))
-	mux.HandleFunc("GET /v1/heartbeat", s.machine(s.heartbeat))
-
-	mux.HandleFunc("GET /v1/decisions", s.bouncer(s.getDecisions))
-	mux.HandleFunc("GET /v1/decisions/stream", s.bouncer(s.streamDecisions))
-	mux.HandleFunc("DELETE /v1/decisions", s.machine(s.deleteDecisions))
-	mux.HandleFunc("DELETE /v1/decisions/{id}", s.machine(s.deleteDecision))
-
-	mux.HandleFunc("POST /v1/alerts", s.machine(s.postAlerts))
-	mux.HandleFunc("GET /v1/alerts", s.machine(s.getAlerts))
-	mux.HandleFunc("DELETE /v1/alerts", s.machine(s.deleteAlerts))
-	mux.HandleFunc("GET /v1/alerts/{id}", s.machine(s.getAlert))
-	mux.HandleFunc("DELETE /v1/alerts/{id}", s.machine(s.deleteAlert))
-
-	mux.HandleFunc("GET /v1/allowlists", s.machine(s.getAllowlists))
-	mux.HandleFunc("GET /v1/allowlists/{name}", s.machine(s.getAllowlist))
-	mux.HandleFunc("GET /v1/allowlists/check/{target...}", s.machine(s.checkAllowlist))
-	mux.HandleFunc("POST /v1/allowlists/check", s.machine(s.checkAllowlists))
-
-	mux.HandleFunc("POST /v1/usage-metrics", s.usageMetrics)
-	return gzhttp.GzipHandler(s.bounded(mux))
-}
-
-// bounded limits what a request's body may hold, compressed or not, and keeps
-// what panics in one request away from all others.
-func (s *Sink) bounded(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
-				s.log.Error("a request failed in a way that nobody thought of", "method", r.Method, "path", r.URL.Path, "panic", p)
-				fail(w, http.StatusInternalServerError, "internal error")
-			}
-		}()
-		limit := int64(s.config.MaxBody)
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
-		if r.Header.Get("Content-Encoding") == "gzip" {
-			plain, err := gzip.NewReader(r.Body)
-			if err != nil {
-				fail(w, http.StatusBadRequest, "the body is no gzip")
-				return
-			}
-			r.Body = http.MaxBytesReader(w, plain, limit)
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// reply writes an answer in JSON.
-func reply(w http.ResponseWriter, status int, body any) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		fail(w, http.StatusInternalServerError, "the answer has no JSON")
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(text) // who has gone away needs no answer
-}
-
-// fail writes an error as the specification has it.
-func fail(w http.ResponseWriter, status int, message string) {
-	reply(w, status, lapi.ErrorResponse{Message: message})
-}
-
-// broken answers that the store failed: the log says why, the client does not learn it.
-func (s *Sink) broken(w http.ResponseWriter, err error) {
-	s.log.Error("a request could not be answered", "error", err)
-	fail(w, http.StatusInternalServerError, "the store of decisions has failed; see the server's log")
-}
-
-// decode reads a body; an error is answered and false returned.
-func decode(w http.ResponseWriter, r *http.Request, to any) bool {
-	text, err := io.ReadAll(r.Body)
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", large.Limit))
-		return false
-	case err != nil:
-		fail(w, http.StatusBadRequest, "the body cannot be read")
-		return false
-	}
-	if err := json.Unmarshal(text, to); err != nil {
-		fail(w, http.StatusBadRequest, "the body is not what is expected: "+err.Error())
-		return false
-	}
-	return true
-}
-
 // client returns the address of who asks: what a trusted proxy says, or the
 // connection's own.
 func (s *Sink) client(r *http.Request) netip.Addr {
@@ -242,21 +152,35 @@ func (s *Sink) client(r *http.Request) netip.Addr {
 		return netip.IPv6Unspecified() // of a socket
 	}
 	a := at.Addr().Unmap().WithZone("")
-	if !contains(s.proxies, a) {
+	if len(s.proxies) == 0 || !contains(s.proxies, a) {
 		return a
 	}
-	hops := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
+	// A proxy adds to the header that it got, or a header of its own behind it.
+	forwarded := r.Header.Values("X-Forwarded-For")
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- { // the last that no proxy of ours has written
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+		hop, ok := parseHop(hops[i])
+		if !ok {
 			break
 		}
-		if a = hop.Unmap().WithZone(""); !contains(s.proxies, a) {
+		if a = hop; !contains(s.proxies, a) {
 			return a
 		}
 	}
-	if real, err := netip.ParseAddr(r.Header.Get("X-Real-IP")); err == nil {
-		return real.Unmap().WithZone("")
+	if real, ok := parseHop(r.Header.Get("X-Real-IP")); ok && len(forwarded) == 0 {
+		return real
 	}
 	return a
+}
+
+// parseHop reads an address as proxies write it, some with the port behind it.
+func parseHop(text string) (netip.Addr, bool) {
+	text = strings.TrimSpace(text)
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	if err != nil {
+		var at netip.AddrPort
+		at, err = netip.ParseAddrPort(text)
+		a = at.Addr()
+	}
+	return a.Unmap().WithZone(""), err == nil
 }

@@ -103,7 +103,7 @@ func TestAlertsAreAcknowledgedAndInOrder(t *testing.T) {
 	k := new(keeper)
 	address, stop := startBroker(t, "", k)
 	s := newSink(t, address, nil)
-	const n = 2*window + 3
+	const n = 2*inFlight + 3
 	if err := s.Alerts(t.Context(), alerts(n)); err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,24 @@ func TestATopicThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
+// TestOneThatIsTooLongHoldsBackNoOther: a broker of MQTT 3.1.1 can say nothing
+// of a message that it does not like, and closes the connection.
+func TestOneThatIsTooLongHoldsBackNoOther(t *testing.T) {
+	k := new(keeper)
+	address, _ := startBroker(t, "", k)
+	s := newSink(t, address, func(c *Config) { c.MaxMessage = 1000 })
+	batch := alerts(3)
+	batch[1].Message = strings.Repeat("x", 1000)
+	err := s.Alerts(t.Context(), batch)
+	var rejected *sinks.RejectedError
+	if !errors.As(err, &rejected) || sinks.Retryable(err) || !slices.Equal(rejected.Alerts, []int{1}) || !strings.Contains(err.Error(), "max_message") {
+		t.Errorf("error = %v", err)
+	}
+	if len(k.got) != 2 {
+		t.Errorf("messages %q", k.got)
+	}
+}
+
 func TestWhoIsNotLetInTriesAgain(t *testing.T) {
 	address, _ := startBroker(t, "", new(keeper))
 	s := newSink(t, address, func(c *Config) { c.Password = "hunter2" })
@@ -162,7 +180,7 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 	for _, c := range []struct{ yaml, want string }{
 		{"retain: true", "name at least one"}, {"brokers: ['tcp://x:1']", "no URL"}, {"brokers: ['mqtt://x']", "no URL"},
 		{"brokers: ['mqtt://a:b@x:1']", "holds a user"}, {good + "password: a", "needs one"}, {good + "topic: ''", "name the topic"},
-		{good + "topic: '{{'", "no template"}, {good + "timeout: 0s", "above 0"}, {good + "tls: {cert_file: x}", "go together"},
+		{good + "topic: '{{'", "no template"}, {good + "topic: 'a/#'", "no topic to publish to"}, {good + "topic: '{{ .Alert.Nope }}'", "fails on every alert"}, {good + "timeout: 0s", "above 0"}, {good + "max_message: 0", "between 1"}, {good + "max_message: 1GiB", "between 1"}, {"brokers: ['mqtts://x:1']\ntls: {cert_file: x}", "go together"}, {good + "tls: {insecure_skip_verify: true}", "not encrypted"},
 	} {
 		node, err := component.Parse([]byte("type: mqtt\n" + c.yaml))
 		if err != nil {

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -17,6 +16,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/sinks"
+	"sluice/sinks/internal/window"
 )
 
 // Sink publishes alerts. See the package's comment.
@@ -105,8 +105,8 @@ func (s *Sink) drop() {
 	}
 }
 
-// window is how many messages are on their way at once, at most.
-const window = 64
+// inFlight is how many messages are on their way at once, at most.
+const inFlight = 64
 
 // Alerts implements sinks.Sink.
 func (s *Sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
@@ -114,19 +114,12 @@ func (s *Sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 	if rejected != nil {
 		s.rejected.Add(uint64(len(rejected.Alerts)))
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		s.failed.Add(1)
 		s.drop()
 		err = fmt.Errorf("sink %s: %w", s.name, err)
-		if settled > 0 {
-			return &sinks.PartialError{Settled: settled, Rejected: rejected, Err: err}
-		}
-		return err
-	case rejected != nil:
-		return rejected
 	}
-	return nil
+	return sinks.Outcome(settled, rejected, err)
 }
 
 // deliver publishes alerts in order and returns how many from the first are settled.
@@ -134,47 +127,36 @@ func (s *Sink) deliver(ctx context.Context, alerts []pipeline.Alert) (settled in
 	if err := s.connect(ctx); err != nil {
 		return 0, nil, err
 	}
-	for len(alerts) > settled {
-		part := alerts[settled:min(len(alerts), settled+window)]
-		tokens := make([]paho.Token, len(part))
-		refusals := make([]error, len(part))
-		for i := range part {
-			topic, text, err := s.message(&part[i])
-			if refusals[i] = err; err == nil {
-				tokens[i] = s.client.Publish(topic, 1, s.config.Retain, text)
-				s.bytes.Add(uint64(len(text)))
-			}
+	return window.Deliver(alerts, inFlight, func(a *pipeline.Alert) (func() error, error) {
+		topic, text, err := s.message(a)
+		if err != nil {
+			return nil, window.Refuse(err)
 		}
-		for i := range part {
-			if refusals[i] != nil {
-				if rejected == nil {
-					rejected = &sinks.RejectedError{Reason: refusals[i]}
-				}
-				rejected.Alerts = append(rejected.Alerts, settled)
-			} else if err := done(ctx, tokens[i], s.config.Timeout); err != nil {
-				return settled, rejected, err
-			} else {
-				s.alerts.Add(1)
-				s.decisions.Add(uint64(len(part[i].Decisions)))
+		token := s.client.Publish(topic, 1, s.config.Retain, text)
+		s.bytes.Add(uint64(len(text)))
+		return func() error {
+			if err := done(ctx, token, s.config.Timeout); err != nil {
+				return err
 			}
-			settled++
-		}
-	}
-	return settled, rejected, nil
+			s.alerts.Add(1)
+			s.decisions.Add(uint64(len(a.Decisions)))
+			return nil
+		}, nil
+	})
 }
 
 // message writes a message; an error says that none can be made of the alert.
 func (s *Sink) message(a *pipeline.Alert) (topic string, text []byte, err error) {
 	var out strings.Builder
-	if err := s.topic.Execute(&out, struct{ Alert *pipeline.Alert }{a}); err != nil {
+	if err := s.topic.Execute(&out, topicData{a}); err != nil {
 		return "", nil, fmt.Errorf("its topic cannot be made: %w", err)
 	}
 	if topic = out.String(); !validTopic(topic) {
 		return "", nil, fmt.Errorf("its topic would be %q, which is none", topic)
 	}
 	text, err = s.config.Format.Append(nil, a)
-	if err == nil && len(topic)+len(text) > maxPacket {
-		err = errors.New("it is longer than a message of MQTT can be")
+	if n := len(topic) + len(text); err == nil && n > int(s.config.MaxMessage) {
+		err = fmt.Errorf("its message is of %d bytes, and max_message is %v", n, s.config.MaxMessage)
 	}
 	return topic, text, err
 }

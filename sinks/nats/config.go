@@ -1,12 +1,13 @@
 package nats
 
 import (
-	"net/url"
-	"slices"
+	"strings"
 	"text/template"
 	"time"
 
+	"sluice/pipeline"
 	"sluice/pipeline/component"
+	"sluice/pipeline/natsconn"
 	"sluice/pipeline/tlsclient"
 	"sluice/sinks"
 	"sluice/sinks/format"
@@ -51,17 +52,8 @@ func Default() Config {
 
 // Validate checks the configuration without reading a file.
 func (c *Config) Validate() error {
-	if len(c.Servers) == 0 {
-		return component.Invalid("servers", "name at least one, such as nats://localhost:4222")
-	}
-	for _, s := range c.Servers {
-		u, err := url.Parse(s)
-		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return component.Invalid("servers", "an address is no URL such as nats://localhost:4222 or tls://localhost:4222")
-		}
-		if u.User != nil {
-			return component.Invalid("servers", "an address holds a user; set username and password, or token, so that no log shows them")
-		}
+	if err := natsconn.CheckServers(c.Servers); err != nil {
+		return err
 	}
 	ways := 0
 	for _, set := range []bool{c.Username != "", c.Token != "", c.CredentialsFile != "", c.NKeyFile != ""} {
@@ -79,11 +71,23 @@ func (c *Config) Validate() error {
 	case c.Timeout <= 0:
 		return component.Invalid("timeout", "it must be above 0, such as 5s")
 	}
-	if _, err := c.subject(); err != nil {
+	t, err := c.subject()
+	if err != nil {
 		return component.Invalid("subject", "it is no template: %v", err)
+	}
+	for _, a := range templates.Specimens() {
+		if err := templates.Try(t, subjectData{a}); err != nil {
+			return component.Invalid("subject", "its template fails on every alert: %v", err)
+		}
+	}
+	if !strings.Contains(c.Subject, "{{") && !validSubject(c.Subject) {
+		return component.Invalid("subject", "%q is no subject to publish to: it is tokens with dots in between, without blanks, * and >", c.Subject)
 	}
 	return c.TLS.Validate()
 }
+
+// subjectData is what the subject's template sees.
+type subjectData struct{ Alert *pipeline.Alert }
 
 func (c *Config) subject() (*template.Template, error) {
 	return templates.Parse("subject", c.Subject, templates.Functions(c.Format))

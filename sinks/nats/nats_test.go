@@ -150,7 +150,7 @@ func TestEachAlertIsInTheStreamOnceAndInOrder(t *testing.T) {
 		t.Fatalf("without a stream: %v", err)
 	}
 	b.stream(t)
-	const n = 3*window + 1
+	const n = 3*inFlight + 1
 	for _, part := range [][]pipeline.Alert{alerts(n)[:300], alerts(n)[100:]} { // the second repeats some
 		if err := s.Alerts(t.Context(), part); err != nil {
 			t.Fatal(err)
@@ -197,6 +197,10 @@ func TestWhoIsNotLetInTriesAgain(t *testing.T) {
 	if err := s.Alerts(t.Context(), alerts(1)); !sinks.Retryable(err) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error = %v", err)
 	}
+	s = newSink(t, b, func(c *Config) { c.Servers = []string{"nats://127.0.0.1:1", "nats://127.0.0.1:2"} })
+	if err := s.Alerts(t.Context(), alerts(1)); err == nil || !strings.Contains(err.Error(), "nats://127.0.0.1:1, nats://127.0.0.1:2") {
+		t.Errorf("the error does not say who is away: %v", err)
+	}
 	s = newSink(t, b, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -208,8 +212,8 @@ func TestWhoIsNotLetInTriesAgain(t *testing.T) {
 func TestTheConfigurationIsChecked(t *testing.T) {
 	for _, c := range []struct{ yaml, want string }{
 		{"servers: []", "name at least one"}, {"servers: ['http://x']", "no URL"}, {"servers: ['nats://a:b@x']", "holds a user"},
-		{"username: a", "go together"}, {"token: a\nnkey_file: b", "set one"}, {"subject: ''", "name the subject"}, {"subject: '{{'", "no template"},
-		{"timeout: 0s", "above 0"}, {"tls: {cert_file: x}", "go together"}, {"nkey_file: /nowhere", "nkey_file"},
+		{"username: a", "go together"}, {"token: a\nnkey_file: b", "set one"}, {"subject: ''", "name the subject"}, {"subject: '{{'", "no template"}, {"subject: 'a.*'", "no subject to publish to"}, {"subject: '{{ .Alert.Nope }}'", "fails on every alert"},
+		{"timeout: 0s", "above 0"}, {"tls: {cert_file: x}", "go together"}, {"nkey_file: /nowhere", "nkey_file"}, {"credentials_file: /nowhere", "credentials_file"},
 	} {
 		node, err := component.Parse([]byte("type: nats\n" + c.yaml))
 		if err != nil {

@@ -4,19 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"text/template"
-	"time"
 	"unicode"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pipeline"
-	"sluice/pipeline/tlsclient"
+	"sluice/pipeline/natsconn"
 	"sluice/sinks"
+	"sluice/sinks/internal/window"
 )
 
 // Sink publishes alerts. See the package's comment.
@@ -39,7 +39,7 @@ func New(name string, c Config, _ sinks.Env) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.options(context.Background()); err != nil {
+	if _, err := c.options(); err != nil {
 		return nil, fmt.Errorf("sink %s: %w", name, err)
 	}
 	return &Sink{name: name, config: c, subject: subject}, nil
@@ -48,18 +48,12 @@ func New(name string, c Config, _ sinks.Env) (*Sink, error) {
 // Name implements sinks.Sink.
 func (s *Sink) Name() string { return s.name }
 
-// options are those of a connection that is made while ctx lasts. They read the files that the configuration names.
-func (c *Config) options(ctx context.Context) ([]nats.Option, error) {
-	opts := []nats.Option{
-		// What was on its way when a connection ended is the outbox's to give again.
-		nats.Name(c.ClientName), nats.Timeout(c.Timeout), nats.NoReconnect(), nats.SetCustomDialer(dialer{ctx, c.Timeout}),
-	}
-	if c.TLS != (tlsclient.Config{}) {
-		config, err := c.TLS.Build()
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, nats.Secure(config))
+// options are those of every connection. They read the files that the configuration names.
+func (c *Config) options() ([]nats.Option, error) {
+	// What was on its way when a connection ended is the outbox's to give again.
+	opts, err := natsconn.Options(c.ClientName, c.Timeout, c.TLS)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case c.Username != "":
@@ -67,6 +61,9 @@ func (c *Config) options(ctx context.Context) ([]nats.Option, error) {
 	case c.Token != "":
 		opts = append(opts, nats.Token(c.Token.Reveal()))
 	case c.CredentialsFile != "":
+		if _, err := os.Stat(c.CredentialsFile); err != nil {
+			return nil, fmt.Errorf("credentials_file: %w", err)
+		}
 		opts = append(opts, nats.UserCredentials(c.CredentialsFile))
 	case c.NKeyFile != "":
 		key, err := nats.NkeyOptionFromSeed(c.NKeyFile)
@@ -78,36 +75,21 @@ func (c *Config) options(ctx context.Context) ([]nats.Option, error) {
 	return opts, nil
 }
 
-// dialer ends a connection attempt when ctx is done.
-type dialer struct {
-	ctx     context.Context
-	timeout time.Duration
-}
-
-// Dial implements nats.CustomDialer.
-func (d dialer) Dial(network, address string) (net.Conn, error) {
-	return (&net.Dialer{Timeout: d.timeout}).DialContext(d.ctx, network, address)
-}
-
 func (s *Sink) connect(ctx context.Context) error {
 	if s.conn != nil && s.conn.IsConnected() {
 		return nil
 	}
 	s.drop()
-	opts, err := s.config.options(ctx)
+	opts, err := s.config.options()
 	if err != nil {
 		return err
 	}
-	conn, err := nats.Connect(strings.Join(s.config.Servers, ","), opts...)
+	conn, err := natsconn.Connect(ctx, s.config.Servers, s.config.Timeout, opts...)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", strings.Join(s.config.Servers, ", "), err)
 	}
-	js := []jetstream.JetStreamOpt{jetstream.WithPublishAsyncTimeout(s.config.Timeout), jetstream.WithPublishAsyncMaxPending(2 * window)}
-	if s.config.Domain != "" {
-		s.js, err = jetstream.NewWithDomain(conn, s.config.Domain, js...)
-	} else {
-		s.js, err = jetstream.New(conn, js...)
-	}
+	s.js, err = natsconn.JetStream(conn, s.config.Domain,
+		jetstream.WithPublishAsyncTimeout(s.config.Timeout), jetstream.WithPublishAsyncMaxPending(2*inFlight))
 	if err != nil {
 		conn.Close()
 		return err
@@ -123,8 +105,8 @@ func (s *Sink) drop() {
 	}
 }
 
-// window is how many messages are on their way at once, at most.
-const window = 256
+// inFlight is how many messages are on their way at once, at most.
+const inFlight = 256
 
 // Alerts implements sinks.Sink.
 func (s *Sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
@@ -132,22 +114,15 @@ func (s *Sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 	if rejected != nil {
 		s.rejected.Add(uint64(len(rejected.Alerts)))
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		s.failed.Add(1)
 		s.drop()
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		err = fmt.Errorf("sink %s: %w", s.name, err)
-		if settled > 0 {
-			return &sinks.PartialError{Settled: settled, Rejected: rejected, Err: err}
-		}
-		return err
-	case rejected != nil:
-		return rejected
 	}
-	return nil
+	return sinks.Outcome(settled, rejected, err)
 }
 
 // deliver publishes alerts in order and returns how many from the first are
@@ -156,42 +131,25 @@ func (s *Sink) deliver(ctx context.Context, alerts []pipeline.Alert) (settled in
 	if err := s.connect(ctx); err != nil {
 		return 0, nil, err
 	}
-	for len(alerts) > settled {
-		part := alerts[settled:min(len(alerts), settled+window)]
-		futures := make([]jetstream.PubAckFuture, len(part))
-		refusals := make([]error, len(part))
-		var failure error
-		for i := range part {
-			if futures[i], failure = s.publish(&part[i]); failure != nil {
-				if !refuses(failure) {
-					break
-				}
-				refusals[i], failure = failure, nil
-			}
+	return window.Deliver(alerts, inFlight, func(a *pipeline.Alert) (func() error, error) {
+		m, err := s.message(a)
+		if err != nil {
+			return nil, window.Refuse(fmt.Errorf("no message can be made of it: %w", err))
 		}
-		for i := range part {
-			err := refusals[i]
-			if futures[i] != nil {
-				err = acknowledged(ctx, futures[i])
-			} else if err == nil {
-				return settled, rejected, failure // it was not published
-			}
-			switch {
-			case err == nil:
-				s.alerts.Add(1)
-				s.decisions.Add(uint64(len(part[i].Decisions)))
-			case refuses(err):
-				if rejected == nil {
-					rejected = &sinks.RejectedError{Reason: err}
-				}
-				rejected.Alerts = append(rejected.Alerts, settled)
-			default:
-				return settled, rejected, err
-			}
-			settled++
+		f, err := s.js.PublishMsgAsync(m, jetstream.WithMsgID(a.UUID))
+		if err != nil {
+			return nil, refused(err)
 		}
-	}
-	return settled, rejected, nil
+		s.bytes.Add(uint64(len(m.Data)))
+		return func() error {
+			if err := acknowledged(ctx, f); err != nil {
+				return refused(err)
+			}
+			s.alerts.Add(1)
+			s.decisions.Add(uint64(len(a.Decisions)))
+			return nil
+		}, nil
+	})
 }
 
 func acknowledged(ctx context.Context, f jetstream.PubAckFuture) error {
@@ -205,37 +163,34 @@ func acknowledged(ctx context.Context, f jetstream.PubAckFuture) error {
 	}
 }
 
-// errRefused is of an alert that no message can be made of.
-var errRefused = errors.New("no message can be made of it")
-
 // tooLong is JetStream's code for a message that is longer than the stream takes.
 const tooLong = 10054
 
-// refuses tells whether an error will be the same the next time.
-func refuses(err error) bool {
+// refused marks an error that will be the same the next time.
+func refused(err error) error {
 	var api *jetstream.APIError
-	return errors.Is(err, errRefused) || errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == tooLong
+	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == tooLong {
+		return window.Refuse(err)
+	}
+	return err
 }
 
-func (s *Sink) publish(a *pipeline.Alert) (jetstream.PubAckFuture, error) {
+// message writes a message; an error says that none can be made of the alert.
+func (s *Sink) message(a *pipeline.Alert) (*nats.Msg, error) {
 	var subject strings.Builder
-	if err := s.subject.Execute(&subject, struct{ Alert *pipeline.Alert }{a}); err != nil {
-		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	if err := s.subject.Execute(&subject, subjectData{a}); err != nil {
+		return nil, err
 	}
 	if !validSubject(subject.String()) {
-		return nil, fmt.Errorf("%w: its subject would be %q", errRefused, subject.String())
+		return nil, fmt.Errorf("its subject would be %q", subject.String())
 	}
 	text, err := s.config.Format.Append(nil, a)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errRefused, err)
+		return nil, err
 	}
 	m := nats.NewMsg(subject.String())
 	m.Data = text
-	f, err := s.js.PublishMsgAsync(m, jetstream.WithMsgID(a.UUID))
-	if err == nil {
-		s.bytes.Add(uint64(len(text)))
-	}
-	return f, err
+	return m, nil
 }
 
 // validSubject tells whether a server takes a subject to publish to.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -112,8 +113,11 @@ type fakeSink struct {
 
 	mu      sync.Mutex
 	down    bool
+	flaps   bool          // it takes every other attempt
 	refuse  string        // the UUID of an alert that is never taken
 	part    int           // when above 0, how many alerts a call takes at most
+	poison  []string      // UUIDs of alerts with which no batch is taken
+	points  bool          // it says which alert of the poison it was
 	hold    chan struct{} // when set, every call waits for one value of it
 	got     []string      // UUIDs
 	batches []string      // the UUIDs of every attempt
@@ -143,8 +147,18 @@ func (s *fakeSink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 		ids = append(ids, a.UUID)
 	}
 	s.batches = append(s.batches, strings.Join(ids, " "))
-	if s.down {
+	if s.down || s.flaps && len(s.batches)%2 == 1 {
 		return errors.New("the server is down")
+	}
+	for i, a := range alerts {
+		if !slices.Contains(s.poison, a.UUID) {
+			continue
+		}
+		if !s.points {
+			return errors.New("500 Internal Server Error")
+		}
+		s.got = append(s.got, ids[:i]...) // it refuses none
+		return &sinks.PartialError{Settled: i, Failed: 1, Err: errors.New("exit status 1")}
 	}
 	if s.part > 0 && s.part < len(alerts) {
 		p := &sinks.PartialError{Settled: s.part, Err: errors.New("the server went down")}
@@ -164,6 +178,15 @@ func (s *fakeSink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 	}
 	return nil
 }
+
+// fakeBatcher is a sink that wants large batches.
+type fakeBatcher struct {
+	fakeSink
+	want int
+	wait time.Duration
+}
+
+func (s *fakeBatcher) Batch() (int, time.Duration) { return s.want, s.wait }
 
 func (s *fakeSink) set(down bool) {
 	s.mu.Lock()
@@ -259,7 +282,7 @@ func (l *logLines) take() []string {
 
 // alert is an alert of a UUID, for the sinks named or for all.
 func alert(id string, to ...string) Item {
-	return Item{To: to, Alert: &pipeline.Alert{UUID: id, Scenario: "test/s"}}
+	return Item{To: to, At: time.Now(), Alert: &pipeline.Alert{UUID: id, Scenario: "test/s"}}
 }
 
 func alerts(from, to int) []Item {

@@ -17,6 +17,9 @@ import (
 type Item struct {
 	// To names the sinks that an alert is addressed to; nil means all.
 	To []string
+	// At is when an alert came into the log, to the second: it outlives restarts.
+	// Zero is not known.
+	At time.Time
 	// Alert, with its decisions, or Dead is set.
 	Alert *pipeline.Alert
 	Dead  *pipeline.DeadLetter
@@ -34,8 +37,11 @@ func (it *Item) Cause() pipeline.Position {
 }
 
 // An entry begins with these two bytes: the version and the kind of item.
+// Version 1 has alerts as JSON; dead letters are still written so. Version 2
+// does not tell when an alert was stored.
 const (
-	itemVersion = 1
+	itemVersion = 3
+	deadVersion = 1
 	itemAlert   = 'a'
 	itemDead    = 'd'
 )
@@ -49,7 +55,7 @@ var errTorn = errors.New("an entry of the outbox is damaged")
 // Append appends the item's encoding to b.
 func (it *Item) Append(b []byte) ([]byte, error) {
 	if it.Dead != nil {
-		return appendDead(append(b, itemVersion, itemDead), it.Dead), nil
+		return appendDead(append(b, deadVersion, itemDead), it.Dead), nil
 	}
 	b = append(b, itemVersion, itemAlert)
 	if it.To == nil {
@@ -60,11 +66,11 @@ func (it *Item) Append(b []byte) ([]byte, error) {
 			b = appendBytes(b, name)
 		}
 	}
-	text, err := alertJSON(it.Alert)
-	if err != nil {
-		return nil, err
+	var at int64 // seconds
+	if !it.At.IsZero() {
+		at = it.At.Unix()
 	}
-	return append(b, text...), nil
+	return appendAlert(binary.AppendVarint(b, at), it.Alert)
 }
 
 // alertJSON writes an alert as sinks and dead letters show it.
@@ -88,24 +94,30 @@ func Decode(b []byte) (Item, error) {
 		d, err := readDead(to.body)
 		return Item{Dead: d}, err
 	}
-	it := Item{Alert: new(pipeline.Alert)}
+	it := Item{Alert: new(pipeline.Alert), At: to.at}
 	if to.names != nil {
 		it.To = make([]string, len(to.names))
 		for i, name := range to.names {
 			it.To[i] = string(name)
 		}
 	}
-	if err := json.Unmarshal(to.body, it.Alert); err != nil {
-		return Item{}, fmt.Errorf("%w: its alert cannot be read: %w", errTorn, err)
+	if to.json {
+		if err := json.Unmarshal(to.body, it.Alert); err != nil {
+			return Item{}, fmt.Errorf("%w: its alert cannot be read: %w", errTorn, err)
+		}
+		return it, nil
 	}
-	return it, nil
+	it.Alert, err = readAlert(to.body)
+	return it, err
 }
 
 // address is what the head of an entry says: whom it is for.
 type address struct {
 	dead  bool
+	json  bool     // its alert is JSON
 	all   bool     // of the sinks
 	names [][]byte // of the sinks; alias the entry
+	at    time.Time
 	body  []byte
 }
 
@@ -122,7 +134,7 @@ func readAddress(b []byte) (address, error) {
 		return address{}, ErrNewer
 	}
 	switch {
-	case b[0] != itemVersion:
+	case b[0] < 1:
 		return address{}, errTorn
 	case b[1] == itemDead:
 		return address{dead: true, body: b[2:]}, nil
@@ -131,7 +143,7 @@ func readAddress(b []byte) (address, error) {
 	}
 	r := pipeline.NewStoredReader(b[2:])
 	n := r.Uvarint()
-	a := address{all: n == 0}
+	a := address{all: n == 0, json: b[0] == 1}
 	if n > 0 {
 		if n-1 > uint64(len(b)) {
 			return address{}, errTorn
@@ -139,6 +151,11 @@ func readAddress(b []byte) (address, error) {
 		a.names = make([][]byte, 0, n-1)
 		for range n - 1 {
 			a.names = append(a.names, r.Bytes())
+		}
+	}
+	if b[0] > 2 {
+		if at := r.Varint(); at != 0 {
+			a.at = time.Unix(at, 0)
 		}
 	}
 	a.body = r.Rest()

@@ -23,6 +23,7 @@ func TestItemsComeBackAsTheyWere(t *testing.T) {
 	for name, it := range map[string]Item{
 		"an alert for all":             {Alert: &pipeline.Alert{UUID: "1", Message: "<a> & b", Decisions: []pipeline.Decision{{Type: "ban"}}}},
 		"an alert for some":            {Alert: &pipeline.Alert{UUID: "1"}, To: []string{"lapi", "", "ünïcode"}},
+		"an alert and when it came":    {At: time.Unix(1_700_000_000, 0), Alert: &pipeline.Alert{UUID: "1"}, To: []string{"lapi"}},
 		"an alert for none":            {Alert: &pipeline.Alert{UUID: "1"}, To: []string{}},
 		"a dead line":                  {Dead: dead()},
 		"a dead record without a time": {Dead: &pipeline.DeadLetter{Value: []byte{}, Position: pipeline.Position{Line: -1, Offset: -5}}},
@@ -55,6 +56,17 @@ func TestItemsOfVersion1AreRead(t *testing.T) {
 		if it, err := Decode(b); err != nil || !reflect.DeepEqual(it, want) {
 			t.Errorf("got %+v, %v", it, err)
 		}
+	}
+}
+
+func TestItemsOfVersion2AreRead(t *testing.T) {
+	want := Item{To: []string{"a", "b"}, Alert: &pipeline.Alert{UUID: "u", EventsCount: 3}}
+	b, err := appendAlert([]byte("\x02a\x03\x01a\x01b"), want.Alert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if it, err := Decode(b); err != nil || !reflect.DeepEqual(it, want) {
+		t.Errorf("got %+v, %v", it, err)
 	}
 }
 

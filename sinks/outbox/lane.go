@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/pipeline"
+	"sluice/sinks"
 )
 
 // lane delivers to one place. Its goroutine does one thing at a time: make
@@ -16,20 +17,24 @@ type lane struct {
 	name   string
 	policy Policy
 	place  place
+	full   int           // alerts of a batch, at most
+	gather *gatherer     // nil for a place that takes what there is
+	whole  bool          // batches are given, and given up, as a whole
 	wake   chan struct{} // of one: there may be something to do
 
 	// Its own goroutine's.
 	limit    int         // entries to read at once
 	again    uint64      // where the batch that failed ended: the same is given again
 	settling *settlement // a batch that was taken but for what was refused
-	retry    retry
+	pace     pace
+	blame    blame
 	drain    <-chan struct{}
 
 	// Under d.mu.
 	pos     uint64 // the next entry to take
 	waiting int
 	bytes   int64
-	full    bool // the sources wait
+	blocks  bool // the sources wait
 	stuck   bool // over quota, and the dead letters do not take what is too much
 	stats   Stats
 }
@@ -37,52 +42,31 @@ type lane struct {
 // settlement is a batch that the place has taken, but for what it refused.
 type settlement struct {
 	batch   *batch
-	refused int
-	letters []pipeline.DeadLetter // the refused, where they go to the dead letters
-	// why, when set, is the error behind which the rest, up to an entry, was not taken.
-	why  error
-	upTo uint64
+	refused int                   // of it
+	gaveUp  bool                  // all of it was given up
+	letters []pipeline.DeadLetter // the refused or given up, where they go to the dead letters
+	// why, when set, is the error behind which the rest, up to an entry, was
+	// not taken: failed alerts failed together.
+	why    error
+	failed int
+	upTo   uint64
 }
 
-// batch is a run of entries: those for the place, and where the next begins.
-type batch struct {
-	items []Item
-	seqs  []uint64 // of items
-	sizes []int64  // of their entries, in bytes
-	next  uint64
-	bytes int64
-}
-
-// cut leaves the first n items.
-func (b *batch) cut(n int) {
-	if n >= len(b.items) {
-		return
-	}
-	b.next, b.items = b.seqs[n], b.items[:n]
-	b.bytes = 0
-	for _, size := range b.sizes[:n] {
-		b.bytes += size
-	}
-}
-
-// cutTo leaves the oldest items: as few as hold so many bytes.
-func (b *batch) cutTo(bytes int64) {
-	var sum int64
-	for i, size := range b.sizes {
-		if sum >= bytes {
-			b.cut(i)
-			return
-		}
-		sum += size
-	}
-}
-
-func newLane(d *Deliverer, name string, policy Policy, p place) *lane {
+func newLane(d *Deliverer, name string, t Target, p place) *lane {
 	l := &lane{
-		d: d, name: name, policy: policy, place: p, wake: make(chan struct{}, 1),
-		limit: min(16, d.opts.Batch), drain: d.draining,
-		retry: retry{name: name, log: d.opts.Logger, clock: d.opts.Clock, jitter: d.opts.Jitter, waits: "they wait in the outbox"},
+		d: d, name: name, policy: t.OnFull, place: p, wake: make(chan struct{}, 1),
+		full: t.Batching.Alerts, limit: min(16, t.Batching.Alerts), drain: d.draining,
+		pace: newPace(name, "they wait in the outbox", t.Retry, &d.opts), blame: blame{retry: t.Retry},
 	}
+	if t.Batching.Wait > 0 {
+		l.gather = &gatherer{sink: t.Batching}
+	}
+	if p, ok := p.(alertPlace); ok {
+		if sink, ok := p.Sink.(sinks.Batcher); ok {
+			l.gather, l.whole = &gatherer{sink: sink}, true
+		}
+	}
+	l.stats.Breaker = BreakerClosed
 	taken, _ := d.opts.Log.Cursor(name) // none for a new one: it begins at the oldest there is
 	l.pos = taken + 1
 	return l
@@ -97,7 +81,7 @@ func (l *lane) run(ctx context.Context) error {
 				return l.explain(err)
 			}
 			if failed {
-				timer = l.retry.after()
+				timer = l.pace.after()
 			}
 		}
 		if timer == nil {
@@ -106,7 +90,7 @@ func (l *lane) run(ctx context.Context) error {
 				return l.explain(err)
 			}
 			if failed {
-				timer = l.retry.after()
+				timer = l.pace.after()
 			}
 			if !idle {
 				continue
@@ -115,6 +99,8 @@ func (l *lane) run(ctx context.Context) error {
 		select {
 		case <-timer:
 			timer = nil
+		case <-l.gather.patience():
+			l.gather.over = true
 		case <-l.drain:
 			timer, l.drain = nil, nil // once: a closed channel never blocks
 		case <-l.wake:
@@ -128,71 +114,189 @@ func (l *lane) explain(err error) error {
 	return fmt.Errorf("outbox: %s: %w", l.name, err)
 }
 
-// step settles or gives one batch. idle means that nothing waits, failed that
-// it is to be tried again later.
+// step settles or gives one batch. idle means that nothing waits, or not long
+// enough, failed that it is to be tried again later.
 func (l *lane) step(ctx context.Context) (idle, failed bool, err error) {
-	if l.settling == nil {
-		b, err := l.read(l.again)
-		if err != nil || b == nil {
-			return err == nil, false, err
-		}
-		taken, refused, why := l.place.give(ctx, b.items)
-		if why != nil && taken == 0 {
-			l.again = b.next
-			l.failed(ctx, why)
-			return false, true, nil
-		}
-		l.settling = &settlement{batch: b, refused: len(refused), why: why, upTo: b.next}
-		b.cut(taken)
-		if len(refused) > 0 {
-			l.retry.refused(refused)
-			if l.place.forwards() && l.d.dead.to != nil {
-				l.settling.letters = refused
-			}
-		}
+	if l.settling != nil {
+		return l.settle(ctx)
+	}
+	if l.gathers() {
+		return true, false, nil
+	}
+	b, err := l.read(l.again)
+	if err != nil || b == nil {
+		return err == nil, false, err
+	}
+	upTo := b.next
+	n := l.blame.next(len(b.items))
+	if l.pace.begin() {
+		n = 1
+	}
+	l.note()
+	if !l.whole {
+		b.cut(n)
+	}
+	taken, refused, bad, why := l.place.give(ctx, b.items)
+	if why != nil && taken == 0 {
+		l.again = upTo
+		return l.untaken(ctx, b, bad, why)
+	}
+	if why == nil && l.again == 0 {
+		upTo = b.next
+	}
+	l.settling = &settlement{batch: b, refused: len(refused), why: why, failed: bad, upTo: upTo}
+	b.cut(taken)
+	if len(refused) > 0 {
+		l.pace.refused(refused)
+		l.bury(refused)
 	}
 	return l.settle(ctx)
 }
 
-// settle writes down what was refused and moves the cursor past the batch.
+// bury leaves letters of what is being settled to the dead letters, if there is a place for them.
+func (l *lane) bury(letters []pipeline.DeadLetter) {
+	if l.place.forwards() && l.d.dead.to != nil {
+		l.settling.letters = letters
+	}
+}
+
+// untaken follows an attempt of which nothing was taken: bad alerts failed together.
+func (l *lane) untaken(ctx context.Context, b *batch, bad int, why error) (idle, failed bool, err error) {
+	if ctx.Err() != nil {
+		return false, true, nil // the end of the run is no failure of the place
+	}
+	l.failed(why)
+	return l.judge(ctx, b, bad, why)
+}
+
+// judge follows a failure of bad alerts, those that a batch begins with: it
+// gives up the first, if it has failed alone and often or long enough.
+func (l *lane) judge(ctx context.Context, b *batch, bad int, why error) (idle, failed bool, err error) {
+	if l.whole {
+		bad = 1
+	}
+	if !l.retry().Bounded() || !l.blame.failed(bad, l.old(&b.items[0])) {
+		return false, true, nil
+	}
+	if !l.whole {
+		b.cut(1)
+	}
+	return l.giveUp(ctx, b, why)
+}
+
+// giveUp leaves a batch to the dead letters. Where it is the place that is at
+// fault, all that are too old follow.
+func (l *lane) giveUp(ctx context.Context, b *batch, why error) (idle, failed bool, err error) {
+	for {
+		letters := undelivered(l.name, b.items, why)
+		l.pace.gaveUp(letters)
+		l.settling = &settlement{batch: b, gaveUp: true, upTo: l.again}
+		l.bury(letters)
+		if _, failed, err := l.settle(ctx); failed || err != nil {
+			return false, failed, err
+		}
+		if l.blame.gone < 2 || l.retry().MaxAge == 0 || ctx.Err() != nil {
+			return false, true, nil
+		}
+		if b, err = l.read(0); err != nil || b == nil {
+			return false, true, err
+		}
+		n := 0
+		for n < len(b.items) && l.old(&b.items[n]) {
+			n++
+		}
+		if n == 0 {
+			return false, true, nil
+		}
+		b.cut(n)
+	}
+}
+
+func (l *lane) retry() *Retry { return &l.pace.retry }
+
+// old tells whether an alert has waited for longer than alerts may. One of
+// which it is not known waits since the start.
+func (l *lane) old(it *Item) bool {
+	age, at := l.retry().MaxAge, it.At
+	if at.IsZero() {
+		at = l.d.began
+	}
+	return age > 0 && l.d.opts.Clock.Now().Sub(at) >= age
+}
+
+// settle writes down what was refused or given up and moves the cursor past the batch.
 func (l *lane) settle(ctx context.Context) (idle, failed bool, err error) {
 	s := l.settling
 	written := 0
 	if len(s.letters) > 0 {
 		if written, err = l.d.dead.write(ctx, s.letters, l.d.opts.Logger); err != nil {
 			l.setStuck(true)
-			l.failed(ctx, err)
+			l.stalled(ctx, err)
 			return false, true, nil
 		}
 	}
-	l.again, l.settling = 0, nil
+	l.again, l.settling = s.upTo, nil
 	l.setStuck(false)
-	if s.why == nil {
-		l.retry.succeeded()
+	n := len(s.batch.items)
+	switch {
+	case s.gaveUp:
+	case s.why == nil:
+		l.pace.succeeded()
+		l.blame.taken(n)
+	default:
+		l.pace.progressed()
+		l.blame.taken(n)
 	}
 	err = l.advance(s.batch, func(st *Stats) {
-		st.Delivered += uint64(len(s.batch.items) - s.refused)
-		st.Rejected += uint64(s.refused)
 		st.DeadLetters += uint64(written)
+		if s.gaveUp {
+			st.GivenUp += uint64(n)
+			return
+		}
+		st.Delivered += uint64(n - s.refused)
+		st.Rejected += uint64(s.refused)
 		st.Failing = false
 	})
-	if s.why != nil && err == nil {
-		l.again = s.upTo
-		l.retry.progressed()
-		l.failed(ctx, s.why)
-		return false, true, nil
+	if s.why == nil || err != nil || ctx.Err() != nil {
+		l.note()
+		return false, false, err
 	}
-	return false, false, err
+	l.failed(s.why)
+	if l.retry().Bounded() && s.failed > 0 {
+		b, err := l.read(l.again)
+		if err != nil || b == nil {
+			return false, true, err
+		}
+		return l.judge(ctx, b, s.failed, s.why)
+	}
+	return false, true, nil
 }
 
-// failed notes an attempt that came to nothing.
-func (l *lane) failed(ctx context.Context, why error) {
-	if ctx.Err() != nil {
-		return // the end of the run is no failure of the place
+// failed notes an attempt that the place failed.
+func (l *lane) failed(why error) {
+	l.pace.failed(why)
+	l.note()
+	l.setFailing()
+}
+
+// stalled notes that the dead letters do not take what the lane has for them.
+func (l *lane) stalled(ctx context.Context, why error) {
+	if ctx.Err() == nil {
+		l.pace.stalled(why)
+		l.setFailing()
 	}
-	l.retry.failed(why)
+}
+
+func (l *lane) setFailing() {
 	l.d.mu.Lock()
 	l.stats.Failing = true
+	l.d.mu.Unlock()
+}
+
+// note shows the breaker in Stats.
+func (l *lane) note() {
+	l.d.mu.Lock()
+	l.stats.Breaker, l.stats.Retries = l.pace.breaker.state, l.pace.retries
 	l.d.mu.Unlock()
 }
 
@@ -210,13 +314,14 @@ func (l *lane) read(end uint64) (*batch, error) {
 	}
 	for from < end {
 		b, err := l.readFrom(from, end)
+		if err == nil && len(b.items) > 0 {
+			err = l.fill(b, end)
+		}
 		if err != nil || len(b.items) > 0 {
 			return b, err
 		}
 		from = b.next
-		if err := l.stepOver(b); err != nil {
-			return nil, err
-		}
+		l.stepOver(b)
 	}
 	return nil, nil
 }
@@ -255,25 +360,29 @@ func (l *lane) readFrom(from, end uint64) (*batch, error) {
 	case read > batchBytes:
 		l.limit = max(1, l.limit/2)
 	case read < batchBytes/4 && len(entries) == l.limit:
-		l.limit = min(2*l.limit, l.d.opts.Batch)
+		l.limit = min(2*l.limit, l.full)
 	}
 	return b, nil
 }
 
 // stepOver passes entries that are for others. No cursor is written for that:
 // after a restart they are stepped over again, or are gone.
-func (l *lane) stepOver(b *batch) error {
+func (l *lane) stepOver(b *batch) {
 	l.d.mu.Lock()
 	l.pos = b.next
 	l.d.change()
 	l.d.mu.Unlock()
-	return l.d.trim()
+	wake(l.d.taken)
 }
 
 // advance moves the cursor past a batch whose entries are settled.
 func (l *lane) advance(b *batch, count func(*Stats)) error {
 	if err := l.d.opts.Log.SetCursor(l.name, b.next-1); err != nil {
 		return fmt.Errorf("setting its cursor: %w", err)
+	}
+	if l.again <= b.next {
+		l.again = 0
+		l.blame.passed()
 	}
 	l.d.mu.Lock()
 	l.pos = b.next
@@ -282,7 +391,8 @@ func (l *lane) advance(b *batch, count func(*Stats)) error {
 	count(&l.stats)
 	l.d.change()
 	l.d.mu.Unlock()
-	return l.d.trim()
+	wake(l.d.taken)
+	return nil
 }
 
 // tooMuch is how far over the quota the place is, in bytes.
@@ -296,12 +406,12 @@ func (l *lane) tooMuch() int64 {
 // they wait, until a tenth of it is free. d.mu is held.
 func (l *lane) updateFull() bool {
 	limit := l.d.opts.Quota
-	if l.full {
+	if l.blocks {
 		limit -= limit / 10
 	}
 	full := l.bytes > limit && (l.policy == Block || l.policy == DeadLetter && l.stuck)
-	if full != l.full {
-		l.full = full
+	if full != l.blocks {
+		l.blocks = full
 		if full {
 			l.d.opts.Logger.Warn("too much waits for a sink; reading waits for it", "sink", l.name, "bytes", l.bytes, "quota", l.d.opts.Quota)
 		} else {
@@ -325,7 +435,7 @@ func (l *lane) makeRoom(ctx context.Context) (failed bool, err error) {
 	for ctx.Err() == nil {
 		excess := l.tooMuch()
 		if excess == 0 {
-			l.retry.withinQuota()
+			l.pace.withinQuota()
 			return false, nil
 		}
 		b, err := l.read(0)
@@ -336,11 +446,11 @@ func (l *lane) makeRoom(ctx context.Context) (failed bool, err error) {
 		written, err := l.letGo(ctx, b)
 		if err != nil {
 			l.setStuck(true)
-			l.failed(ctx, err)
+			l.stalled(ctx, err)
 			return true, nil
 		}
 		l.setStuck(false)
-		l.retry.overQuota(l.policy)
+		l.pace.overQuota(l.policy)
 		if err := l.advance(b, func(st *Stats) {
 			st.OverQuota += uint64(len(b.items))
 			st.DeadLetters += uint64(written)

@@ -47,10 +47,27 @@ type wallClock struct{}
 func (wallClock) Now() time.Time                         { return time.Now() }
 func (wallClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
 
-// Target is a sink with what to do when too much waits for it.
+// Target is a sink with how alerts are delivered to it.
 type Target struct {
-	Sink   sinks.Sink
+	Sink sinks.Sink
+	// OnFull is what happens when too much waits for the sink; Block when empty.
 	OnFull Policy
+	// Retry says how the sink is asked again; DefaultRetry when zero.
+	Retry Retry
+	// Batching says how large its batches are. A Direct knows no waits for them.
+	Batching Batching
+}
+
+func (t *Target) complete(o *Options) {
+	if t.OnFull == "" {
+		t.OnFull = Block
+	}
+	if t.Retry == (Retry{}) {
+		t.Retry = DefaultRetry()
+	}
+	if t.Batching.Alerts == 0 {
+		t.Batching.Alerts = o.Batch
+	}
 }
 
 // Options configure a Deliverer or a Direct.
@@ -98,7 +115,10 @@ func (o Options) complete() (Options, error) {
 		return o, errors.New("dead_letters: on_full cannot be dead_letter; it can be block or drop_oldest")
 	}
 	names := map[string]bool{DeadLettersName: true}
-	for _, t := range o.Sinks {
+	o.Sinks = slices.Clone(o.Sinks)
+	for i := range o.Sinks {
+		t := &o.Sinks[i]
+		t.complete(&o)
 		name := t.Sink.Name()
 		if names[name] {
 			return o, fmt.Errorf("two sinks are called %q; give one a name: of its own", name)
@@ -106,6 +126,9 @@ func (o Options) complete() (Options, error) {
 		names[name] = true
 		if t.OnFull == DeadLetter && o.DeadLetters == nil {
 			return o, fmt.Errorf("sink %s: on_full is dead_letter, and there are no dead_letters; say where they go", name)
+		}
+		if t.Retry.Bounded() && o.DeadLetters == nil {
+			return o, fmt.Errorf("sink %s: retry bounds how often or how long an alert is tried, and there are no dead_letters; say where they go", name)
 		}
 	}
 	return o, nil
@@ -123,9 +146,10 @@ type Deliverer struct {
 	lanes []*lane
 	dead  deadWriter
 	count chan struct{} // wakes the tally; of one
+	began time.Time
 
-	trimMu  sync.Mutex
-	trimmed uint64
+	taken   chan struct{} // wakes who trims; of one
+	trimmed uint64        // its own
 
 	mu        sync.Mutex // guards what follows, and the counts of lanes
 	released  uint64     // entries below may be delivered
@@ -145,16 +169,18 @@ func New(o Options) (*Deliverer, error) {
 		return nil, err
 	}
 	d := &Deliverer{
-		opts: o, count: make(chan struct{}, 1), draining: make(chan struct{}),
+		opts: o, count: make(chan struct{}, 1), taken: make(chan struct{}, 1), draining: make(chan struct{}),
 		unblocked: make(chan struct{}), changed: make(chan struct{}),
-		dead: newDeadWriter(o.DeadLetters),
+		dead: newDeadWriter(o.DeadLetters), began: o.Clock.Now(),
 	}
 	close(d.unblocked)
 	for _, t := range o.Sinks {
-		d.lanes = append(d.lanes, newLane(d, t.Sink.Name(), t.OnFull, alertPlace{t.Sink}))
+		d.lanes = append(d.lanes, newLane(d, t.Sink.Name(), t, alertPlace{t.Sink}))
 	}
 	if o.DeadLetters != nil {
-		d.lanes = append(d.lanes, newLane(d, DeadLettersName, o.DeadOnFull, deadPlace{&d.dead}))
+		t := Target{OnFull: o.DeadOnFull}
+		t.complete(&o)
+		d.lanes = append(d.lanes, newLane(d, DeadLettersName, t, deadPlace{&d.dead}))
 	}
 	if err := d.dropRemoved(); err != nil {
 		return nil, err
@@ -211,18 +237,33 @@ func wake(c chan struct{}) {
 func (d *Deliverer) Run(ctx context.Context) error {
 	lanes, ctx := errgroup.WithContext(ctx)
 	lanes.Go(func() error { return d.runTally(ctx) })
+	lanes.Go(func() error { return d.runTrim(ctx) })
 	for _, l := range d.lanes {
 		lanes.Go(func() error { return l.run(ctx) })
 	}
 	err := lanes.Wait()
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil
+		return d.trim() // what was taken last
 	}
 	return err
 }
 
+// runTrim removes what all sinks have taken, out of the way of lanes.
+func (d *Deliverer) runTrim(ctx context.Context) error {
+	for {
+		select {
+		case <-d.taken:
+			if err := d.trim(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // tallyEntries is how many entries are looked at together.
-const tallyEntries = 64
+const tallyEntries = 100
 
 // runTally counts what waits for whom as entries are released.
 func (d *Deliverer) runTally(ctx context.Context) error {
@@ -232,9 +273,7 @@ func (d *Deliverer) runTally(ctx context.Context) error {
 			return fmt.Errorf("outbox: %w", err)
 		}
 		if more {
-			if err := d.trim(); err != nil {
-				return err
-			}
+			wake(d.taken)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -373,8 +412,6 @@ const trimEntries = 256
 
 // trim removes what every sink has taken.
 func (d *Deliverer) trim() error {
-	d.trimMu.Lock()
-	defer d.trimMu.Unlock()
 	d.mu.Lock()
 	below := d.counted
 	for _, l := range d.lanes {
@@ -404,8 +441,14 @@ type Stats struct {
 	// Delivered entries were taken; Rejected ones the sink refused for good;
 	// OverQuota ones waited too long, and went to the dead letters or were dropped.
 	Delivered, Rejected, OverQuota uint64
+	// GivenUp ones were tried as often or as long as the sink's retry allows.
+	GivenUp uint64
 	// DeadLetters of those went to the dead letters; the others are gone.
 	DeadLetters uint64
+	// Retries are the attempts that followed a failure.
+	Retries uint64
+	// Breaker is where the sink's circuit breaker stands.
+	Breaker BreakerState
 	// Failing says that the last attempt failed; Blocking that the sources wait for this sink.
 	Failing, Blocking bool
 }
@@ -419,7 +462,7 @@ func (d *Deliverer) Stats() []Stats {
 		out[i] = l.stats
 		out[i].Sink, out[i].OnFull, out[i].Cursor = l.name, l.policy, l.pos
 		out[i].Waiting, out[i].WaitingBytes = l.waiting, l.bytes
-		out[i].Blocking = l.full
+		out[i].Blocking = l.blocks
 	}
 	return out
 }

@@ -44,6 +44,16 @@ func (r *running) end() {
 	}
 }
 
+// await waits, by the wall clock, until the sinks stand as wanted: for tests on a real disk, which no bubble holds.
+func (r *running) await(what string, holds func([]Stats) bool) {
+	r.t.Helper()
+	for late := time.Now().Add(time.Minute); !holds(r.Stats()); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			r.t.Fatalf("%s: it stands at %+v after a minute", what, r.Stats())
+		}
+	}
+}
+
 func expect(t *testing.T, what, got, want string) {
 	t.Helper()
 	if got != want {
@@ -54,7 +64,7 @@ func expect(t *testing.T, what, got, want string) {
 func TestEachSinkGetsWhatIsReleasedAndAddressedToItInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b, dead := newFakeLog(), &fakeSink{name: "a"}, &fakeSink{name: "b"}, &fakeDead{}
-		r := start(t, Options{Log: log, Sinks: []Target{{a, Block}, {b, Block}}, DeadLetters: dead})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: a, OnFull: Block}, {Sink: b, OnFull: Block}}, DeadLetters: dead})
 		upTo := log.add(t, alert("1"), alert("2", "a"), letter("x", ""), alert("3", "b"), alert("4", "a", "b"), alert("5", "gone"))
 		log.entries[3].Payload = nil // 3 was discarded
 		log.add(t, alert("6"))
@@ -78,7 +88,7 @@ func TestEachSinkGetsWhatIsReleasedAndAddressedToItInOrder(t *testing.T) {
 func TestAfterARestartEachSinkGoesOnAtItsCursor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := newFakeLog(), &fakeSink{name: "a"}, &fakeSink{name: "b", down: true}
-		r := start(t, Options{Log: log, Sinks: []Target{{a, Block}, {b, Block}}})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: a, OnFull: Block}, {Sink: b, OnFull: Block}}})
 		r.Release(log.add(t, alerts(1, 3)...))
 		synctest.Wait()
 		expect(t, "a", a.taken(), "1 2 3")
@@ -86,7 +96,7 @@ func TestAfterARestartEachSinkGoesOnAtItsCursor(t *testing.T) {
 
 		b.set(false)
 		c := &fakeSink{name: "c"} // new: it starts at the oldest entry kept
-		r = start(t, Options{Log: log, Sinks: []Target{{a, Block}, {b, Block}, {c, Block}}})
+		r = start(t, Options{Log: log, Sinks: []Target{{Sink: a, OnFull: Block}, {Sink: b, OnFull: Block}, {Sink: c, OnFull: Block}}})
 		r.Release(log.add(t, alert("4")))
 		synctest.Wait()
 		expect(t, "a", a.taken(), "4")
@@ -103,7 +113,7 @@ func TestASinkThatIsDownHoldsNoOtherAndIsTriedAgainWithWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
 		log, up, down := newFakeLog(), &fakeSink{name: "up"}, &fakeSink{name: "down", down: true}
-		r := start(t, Options{Log: log, Sinks: []Target{{up, Block}, {down, Block}}, Logger: slog.New(&lines)})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: up, OnFull: Block}, {Sink: down, OnFull: Block}}, Logger: slog.New(&lines)})
 		r.Release(log.add(t, alert("1")))
 		synctest.Wait()
 		r.Release(log.add(t, alert("2")))
@@ -129,7 +139,7 @@ func TestASinkThatIsDownHoldsNoOtherAndIsTriedAgainWithWaits(t *testing.T) {
 func TestABlockingSinkOverItsQuotaMakesTheSourcesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, s := newFakeLog(), &fakeSink{name: "s", down: true}
-		r := start(t, Options{Log: log, Sinks: []Target{{s, Block}}, Quota: 10 * entrySize(t)})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: s, OnFull: Block}}, Quota: 10 * entrySize(t)})
 		r.Release(log.add(t, alerts(1, 9)...))
 		synctest.Wait()
 		if r.Blocked() {
@@ -174,7 +184,7 @@ func TestOverItsQuotaASinkLosesItsOldestAsItsPolicySays(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log, s, other, dead := newFakeLog(), &fakeSink{name: "s", down: true}, &fakeSink{name: "o"}, &fakeDead{}
 				r := start(t, Options{
-					Log: log, Sinks: []Target{{s, test.policy}, {other, Block}}, DeadLetters: dead, Quota: 5 * entrySize(t),
+					Log: log, Sinks: []Target{{Sink: s, OnFull: test.policy}, {Sink: other, OnFull: Block}}, DeadLetters: dead, Quota: 5 * entrySize(t),
 				})
 				r.Release(log.add(t, alerts(1, 9)...))
 				synctest.Wait()
@@ -186,7 +196,7 @@ func TestOverItsQuotaASinkLosesItsOldestAsItsPolicySays(t *testing.T) {
 				expect(t, "s", s.taken(), "5 6 7 8 9")
 				expect(t, "the other", other.taken(), ids(1, 9))
 				expect(t, "dead letters", dead.taken(), test.dead)
-				want := Stats{Sink: "s", OnFull: test.policy, Cursor: 10, Delivered: 5, OverQuota: 4}
+				want := Stats{Sink: "s", OnFull: test.policy, Cursor: 10, Delivered: 5, OverQuota: 4, Retries: 1, Breaker: BreakerClosed}
 				if test.policy == DeadLetter {
 					want.DeadLetters = 4
 				}
@@ -202,7 +212,7 @@ func TestOverItsQuotaASinkLosesItsOldestAsItsPolicySays(t *testing.T) {
 func TestWhatTheDeadLettersDoNotTakeIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, s, dead := newFakeLog(), &fakeSink{name: "s", down: true}, &fakeDead{down: true}
-		r := start(t, Options{Log: log, Sinks: []Target{{s, DeadLetter}}, DeadLetters: dead, Quota: 5 * entrySize(t)})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: s, OnFull: DeadLetter}}, DeadLetters: dead, Quota: 5 * entrySize(t)})
 		r.Release(log.add(t, alerts(1, 9)...))
 		synctest.Wait()
 		if !r.Blocked() {
@@ -227,7 +237,7 @@ func TestWhatTheDeadLettersDoNotTakeIsNotLost(t *testing.T) {
 func TestRefusedAlertsGoToTheDeadLettersBeforeTheCursorMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, s, dead := newFakeLog(), &fakeSink{name: "s", refuse: "2"}, &fakeDead{down: true}
-		r := start(t, Options{Log: log, Sinks: []Target{{s, Block}}, DeadLetters: dead})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: s, OnFull: Block}}, DeadLetters: dead})
 		r.Release(log.add(t, alerts(1, 3)...))
 		synctest.Wait()
 		if st := r.Stats()[0]; st.Waiting != 3 || st.Rejected != 0 {
@@ -248,7 +258,7 @@ func TestWhatAFailedBatchDeliveredIsNotGivenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, dead := newFakeLog(), &fakeDead{}
 		s := &fakeSink{name: "s", part: 2, refuse: "4"}
-		r := start(t, Options{Log: log, Sinks: []Target{{s, Block}}, DeadLetters: dead, Batch: 5})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: s, OnFull: Block}}, DeadLetters: dead, Batch: 5})
 		r.Release(log.add(t, alerts(1, 5)...))
 		if left := r.Drain(t.Context(), time.Minute); left != 0 {
 			t.Errorf("%d left", left)
@@ -270,7 +280,7 @@ func TestRefusedAlertsAreCountedWhereThereAreNoDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
 		log, s := newFakeLog(), &fakeSink{name: "s", refuse: "2"}
-		r := start(t, Options{Log: log, Sinks: []Target{{s, Block}}, Logger: slog.New(&lines)})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: s, OnFull: Block}}, Logger: slog.New(&lines)})
 		r.Release(log.add(t, append(alerts(1, 3), letter("x", "v"), letter("y", "v"))...))
 		synctest.Wait()
 		if st := r.Stats()[0]; st.Rejected != 1 || st.DeadLetters != 0 {
@@ -304,7 +314,7 @@ func TestASinkThatIsGoneHoldsNothingBack(t *testing.T) {
 		var lines logLines
 		log, a := newFakeLog(), &fakeSink{name: "a"}
 		log.cursors["old"] = 1
-		r := start(t, Options{Log: log, Sinks: []Target{{a, Block}}, Logger: slog.New(&lines)})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: a, OnFull: Block}}, Logger: slog.New(&lines)})
 		expect(t, "log", strings.Join(lines.take(), "; "), "a sink is no longer configured; what waited for it is let go")
 		r.Release(log.add(t, alert("1"), alert("2", "old")))
 		synctest.Wait()
@@ -318,7 +328,7 @@ func TestASinkThatIsGoneHoldsNothingBack(t *testing.T) {
 func TestDrainWaitsForSinksWithinItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, up, down := newFakeLog(), &fakeSink{name: "up", hold: make(chan struct{})}, &fakeSink{name: "down", down: true}
-		r := start(t, Options{Log: log, Sinks: []Target{{up, Block}, {down, Block}}})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: up, OnFull: Block}, {Sink: down, OnFull: Block}}})
 		r.Release(log.add(t, alerts(1, 3)...))
 		time.Sleep(9 * time.Second) // the next attempt is seconds away
 		before := len(down.attempts())
@@ -345,7 +355,7 @@ func TestDrainWaitsForSinksWithinItsBound(t *testing.T) {
 func TestASlowSinkReadsTheLogInSmallBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, s := newFakeLog(), &fakeSink{name: "s"}
-		r := start(t, Options{Log: log, Sinks: []Target{{s, Block}}, Batch: 100})
+		r := start(t, Options{Log: log, Sinks: []Target{{Sink: s, OnFull: Block}}, Batch: 100})
 		r.Release(log.add(t, alerts(1, 1000)...))
 		synctest.Wait()
 		expect(t, "s", s.taken(), ids(1, 1000))
@@ -365,7 +375,7 @@ func TestALogThatFailsEndsTheRun(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			log := newFakeLog()
 			log.entries = []Entry{{Seq: 1, Payload: []byte(payload)}}
-			r := start(t, Options{Log: log, Sinks: []Target{{&fakeSink{name: "a"}, Block}}})
+			r := start(t, Options{Log: log, Sinks: []Target{{Sink: &fakeSink{name: "a"}, OnFull: Block}}})
 			r.Release(2)
 			if err := <-r.done; err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "entry 1") {
 				t.Errorf("got %v, want %s", err, what)
@@ -387,9 +397,9 @@ func TestALogThatFailsEndsTheRun(t *testing.T) {
 
 func TestOptionsThatContradictEachOtherAreRefused(t *testing.T) {
 	for want, o := range map[string]Options{
-		`two sinks are called "a"`:                     {Sinks: []Target{{&fakeSink{name: "a"}, Block}, {&fakeSink{name: "a"}, Block}}},
-		`two sinks are called "dead letters"`:          {Sinks: []Target{{&fakeSink{name: "dead letters"}, Block}}},
-		"on_full is dead_letter, and there are no":     {Sinks: []Target{{&fakeSink{name: "a"}, DeadLetter}}},
+		`two sinks are called "a"`:                     {Sinks: []Target{{Sink: &fakeSink{name: "a"}, OnFull: Block}, {Sink: &fakeSink{name: "a"}, OnFull: Block}}},
+		`two sinks are called "dead letters"`:          {Sinks: []Target{{Sink: &fakeSink{name: "dead letters"}, OnFull: Block}}},
+		"on_full is dead_letter, and there are no":     {Sinks: []Target{{Sink: &fakeSink{name: "a"}, OnFull: DeadLetter}}},
 		"dead_letters: on_full cannot be dead_letter;": {DeadOnFull: DeadLetter},
 	} {
 		o.Log = newFakeLog()
@@ -408,7 +418,7 @@ func TestAnyFaultsDeliverAll(t *testing.T) {
 			log, all := newFakeLog(), []*fakeSink{{name: "a"}, {name: "b"}, {name: "c"}}
 			o := Options{Log: log, Quota: 1 << 20, Batch: 3}
 			for _, s := range all {
-				o.Sinks = append(o.Sinks, Target{s, Block})
+				o.Sinks = append(o.Sinks, Target{Sink: s, OnFull: Block})
 			}
 			r, total := start(t, o), 0
 			for range 200 {

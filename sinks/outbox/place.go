@@ -16,8 +16,8 @@ type place interface {
 	takes(to *address, name string) bool
 	// give hands over a batch. taken is how many of its first items are
 	// settled: all, where there is no error. What of them was refused for good comes back as
-	// letters. After an error the rest is given again.
-	give(ctx context.Context, items []Item) (taken int, refused []pipeline.DeadLetter, err error)
+	// letters. After an error the rest is given again; failed of them were given to the place together.
+	give(ctx context.Context, items []Item) (taken int, refused []pipeline.DeadLetter, failed int, err error)
 	// forwards tells whether refused letters go to the dead letters.
 	forwards() bool
 }
@@ -28,7 +28,7 @@ type alertPlace struct{ sinks.Sink }
 func (p alertPlace) takes(to *address, name string) bool { return !to.dead && to.to(name) }
 func (p alertPlace) forwards() bool                      { return true }
 
-func (p alertPlace) give(ctx context.Context, items []Item) (taken int, refused []pipeline.DeadLetter, err error) {
+func (p alertPlace) give(ctx context.Context, items []Item) (taken int, refused []pipeline.DeadLetter, failed int, err error) {
 	alerts := make([]pipeline.Alert, len(items))
 	for i, it := range items {
 		alerts[i] = *it.Alert
@@ -38,11 +38,14 @@ func (p alertPlace) give(ctx context.Context, items []Item) (taken int, refused 
 	var rejected *sinks.RejectedError
 	switch {
 	case err == nil:
-		return taken, nil, nil
+		return taken, nil, 0, nil
 	case errors.As(err, &partial):
 		taken, rejected = min(partial.Settled, len(items)), partial.Rejected
+		if failed = len(items) - taken; partial.Failed > 0 {
+			failed = min(failed, partial.Failed)
+		}
 	case !errors.As(err, &rejected):
-		return 0, nil, err
+		return 0, nil, len(items), err
 	default:
 		err = nil
 	}
@@ -51,7 +54,7 @@ func (p alertPlace) give(ctx context.Context, items []Item) (taken int, refused 
 			refused = append(refused, alertLetter(pipeline.DeadRejected, rejected.Reason.Error(), p.Name(), &alerts[i]))
 		}
 	}
-	return taken, refused, err
+	return taken, refused, failed, err
 }
 
 // alertLetter makes a dead letter of an alert.
@@ -71,16 +74,16 @@ type deadPlace struct{ w *deadWriter }
 func (p deadPlace) takes(to *address, _ string) bool { return to.dead }
 func (p deadPlace) forwards() bool                   { return false }
 
-func (p deadPlace) give(ctx context.Context, items []Item) (int, []pipeline.DeadLetter, error) {
+func (p deadPlace) give(ctx context.Context, items []Item) (int, []pipeline.DeadLetter, int, error) {
 	letters := make([]pipeline.DeadLetter, len(items))
 	for i, it := range items {
 		letters[i] = *it.Dead
 	}
 	refused, err := p.w.give(ctx, letters)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, len(items), err
 	}
-	return len(items), refused, nil
+	return len(items), refused, 0, nil
 }
 
 // deadWriter lets several goroutines write dead letters, one at a time.

@@ -41,7 +41,7 @@ func openStore(t *testing.T, dir string) *state.Store {
 func TestTheStoreIsALog(t *testing.T) {
 	dir := t.TempDir()
 	up, down := &fakeSink{name: "up"}, &fakeSink{name: "down", down: true}
-	o := Options{Sinks: []Target{{up, Block}, {down, Block}}, Batch: 7}
+	o := Options{Sinks: []Target{{Sink: up, OnFull: Block}, {Sink: down, OnFull: Block}}, Batch: 7}
 
 	s := openStore(t, dir)
 	o.Log = s
@@ -52,7 +52,8 @@ func TestTheStoreIsALog(t *testing.T) {
 	}
 	r := start(t, o)
 	r.Release(s.NextSeq())
-	if left := r.Drain(t.Context(), 500*time.Millisecond); left != 101 {
+	r.await("what one sink takes and the other does not", func(s []Stats) bool { return s[0].Delivered == 101 && s[1].Waiting == 101 })
+	if left := r.Drain(t.Context(), time.Millisecond); left != 101 {
 		t.Errorf("%d left, want those of the sink that is down", left)
 	}
 	r.end()
@@ -97,7 +98,7 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Fatal(err)
 	}
 	sink := &fakeSink{name: "s"}
-	d, err := New(Options{Log: s, Sinks: []Target{{sink, Block}}})
+	d, err := New(Options{Log: s, Sinks: []Target{{Sink: sink, OnFull: Block}}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -78,6 +78,9 @@ func (c *Config) Validate() error {
 	case c.Timeout <= 0:
 		return component.Invalid("timeout", "it must be above 0, such as 10s")
 	}
+	if network != "tls" && c.TLS != (tlsclient.Config{}) {
+		return component.Invalid("tls", "it is for a url of tls://, and %s is not encrypted", network)
+	}
 	return c.TLS.Validate()
 }
 

@@ -24,6 +24,7 @@ type Sink struct {
 	header           header
 	tls              *tls.Config // nil without TLS
 	conn             net.Conn    // nil when there is none
+	settle           time.Duration
 
 	alerts, decisions, bytes, failed, rejected atomic.Uint64
 }
@@ -33,7 +34,7 @@ func New(name string, c Config, _ sinks.Env) (*Sink, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Sink{name: name, config: c}
+	s := &Sink{name: name, config: c, settle: settleWait}
 	var err error
 	if s.network, s.address, err = c.target(); err != nil {
 		return nil, err
@@ -75,10 +76,7 @@ func (s *Sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 			err = fmt.Errorf("its message is of %d bytes, and max_message is %v", len(text), s.config.MaxMessage)
 		}
 		if err != nil {
-			if rejected == nil {
-				rejected = &sinks.RejectedError{Reason: err}
-			}
-			rejected.Alerts = append(rejected.Alerts, i)
+			rejected = rejected.With(i, err)
 			continue
 		}
 		messages, indexes = append(messages, message{text, len(alerts[i].Decisions)}), append(indexes, i)
@@ -101,7 +99,7 @@ func (s *Sink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
 
 // partial says that what was before an alert of the batch is settled.
 func (s *Sink) partial(settled int, rejected *sinks.RejectedError, err error) error {
-	out := &sinks.PartialError{Settled: settled, Err: err}
+	out := &sinks.PartialError{Settled: settled, Failed: 1, Err: err} // of datagrams each fails by itself
 	if rejected != nil {
 		behind := *rejected
 		behind.Alerts = nil
@@ -149,7 +147,7 @@ func (s *Sink) send(ctx context.Context, messages []message) (int, error) {
 	if _, err := conn.Write(all); err != nil {
 		return 0, cause(ctx, err)
 	}
-	if err := s.alive(); err != nil { // it may have been reset meanwhile
+	if err := s.alive(aliveWait); err != nil { // it may have been reset meanwhile
 		return 0, err
 	}
 	s.count(messages)
@@ -175,7 +173,7 @@ func (s *Sink) count(messages []message) {
 // connect connects where there is no connection, or it is broken.
 func (s *Sink) connect(ctx context.Context) error {
 	if s.conn != nil {
-		if s.network == "udp" || s.alive() == nil {
+		if s.network == "udp" || s.alive(aliveWait) == nil {
 			return nil
 		}
 		s.drop()
@@ -196,17 +194,30 @@ func (s *Sink) connect(ctx context.Context) error {
 	}
 	if err != nil {
 		s.conn = nil
+		return err
 	}
-	return err
+	if s.network == "udp" {
+		return nil
+	}
+	if err := s.alive(s.settle); err != nil {
+		return fmt.Errorf("it took the connection and gave it up at once: %w", err)
+	}
+	return nil
 }
 
-// aliveWait is how long alive listens for the end of the connection.
-const aliveWait = time.Millisecond
+const (
+	// aliveWait is how long a connection in use is listened to for its end.
+	aliveWait = time.Millisecond
+	// settleWait is how long a new one is. A relay that has nobody behind it, and
+	// a collector that refuses a certificate of TLS 1.3, take the connection
+	// first: what is written before they end it is lost, batch after batch.
+	settleWait = 250 * time.Millisecond
+)
 
 // alive looks whether the collector has closed the connection, which a write
 // alone does not tell before the next one. What a collector says is dropped.
-func (s *Sink) alive() error {
-	if err := s.conn.SetReadDeadline(time.Now().Add(aliveWait)); err != nil {
+func (s *Sink) alive(wait time.Duration) error {
+	if err := s.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return err
 	}
 	for buf := make([]byte, 512); ; {

@@ -46,7 +46,7 @@ func alerts(n int) []pipeline.Alert {
 func newSink(t *testing.T, url string, change func(*Config)) *Sink {
 	t.Helper()
 	c := Default()
-	c.URL, c.Hostname, c.Timeout = url, "gate", 5*time.Second
+	c.URL, c.Hostname, c.Timeout = url, "gate", time.Minute // a handshake, and the system's authorities, take a busy machine seconds
 	if change != nil {
 		change(&c)
 	}
@@ -218,6 +218,28 @@ func TestACollectorThatIsAwayIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestACollectorThatTakesNobodyIsToldFromOneThatDoes: a relay whose collector
+// is away accepts and closes, and one that does not like a certificate of
+// TLS 1.3 says so after the handshake. What is written meanwhile is lost.
+func TestACollectorThatTakesNobodyIsToldFromOneThatDoes(t *testing.T) {
+	c := listen(t, "127.0.0.1:0", nil)
+	s := newSink(t, "tcp://"+c.Addr().String(), nil)
+	s.settle = time.Minute // however late a busy machine closes it
+	closed := make(chan struct{})
+	go func() {
+		conn := <-c.conns
+		time.AfterFunc(20*time.Millisecond, func() {
+			_ = conn.Close()
+			close(closed)
+		})
+	}()
+	err := s.Alerts(t.Context(), alerts(1))
+	<-closed
+	if !sinks.Retryable(err) || !strings.Contains(err.Error(), "closed the connection") || s.Stats().Alerts != 0 {
+		t.Errorf("error = %v, stats %+v", err, s.Stats())
+	}
+}
+
 func TestOverTLSTheCollectorIsChecked(t *testing.T) {
 	server := httptest.NewTLSServer(nil) // for its certificate
 	defer server.Close()
@@ -290,7 +312,7 @@ func TestTheConfigurationIsChecked(t *testing.T) {
 		{"url: udp://x\nfacility: none", "no facility"}, {"url: udp://x\nseverity: bad", "no severity"}, {"url: udp://x\napp_name: a b", "app_name"},
 		{"url: udp://x\nhostname: ä", "hostname"}, {"url: udp://x\nsd_id: 'a='", "sd_id"}, {"url: udp://x\nmax_message: 10", "480"},
 		{"url: udp://x\nmax_message: 1MiB", "datagram"}, {"url: tcp://x\ntimeout: 0s", "above 0"}, {"url: tls://x\ntls: {cert_file: a}", "go together"},
-		{"url: udp://x\nformat: xml", "no format"},
+		{"url: udp://x\nformat: xml", "no format"}, {"url: tcp://x\ntls: {insecure_skip_verify: true}", "tcp is not encrypted"},
 	} {
 		node, err := component.Parse([]byte("type: syslog\n" + c.yaml))
 		if err != nil {

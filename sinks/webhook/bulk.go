@@ -3,6 +3,9 @@ package webhook
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 
 	"sluice/pipeline"
 	"sluice/sinks"
@@ -29,18 +32,26 @@ func checkBulk(answer []byte, alerts []pipeline.Alert) error {
 		for _, r := range item {
 			switch {
 			case r.Status/100 == 2 || r.Status == 409:
-			case r.Status == 429 || r.Status/100 == 5:
-				return &sinks.PartialError{Settled: i, Rejected: rejected, Err: fmt.Errorf("a document was answered %d: %s", r.Status, words(r.Error))}
+			case r.Status/100 == 5 || slices.Contains(ofTheIndex, r.Status):
+				return &sinks.PartialError{Settled: i, Rejected: rejected, Failed: 1, Err: fmt.Errorf("a document was answered %d: %s", r.Status, excerpt(r.Error))}
 			default:
-				if rejected == nil {
-					rejected = &sinks.RejectedError{Reason: fmt.Errorf("a document was answered %d: %s", r.Status, words(r.Error))}
-				}
-				rejected.Alerts = append(rejected.Alerts, i)
+				rejected = rejected.With(i, fmt.Errorf("a document was answered %d: %s", r.Status, excerpt(r.Error)))
 			}
 		}
 	}
-	if rejected != nil {
-		return rejected
+	return sinks.Outcome(len(alerts), rejected, nil)
+}
+
+// ofTheIndex are answers of 4xx to a document that are about its index, or the
+// right to write it, and not about what is in it: nobody is signed in, it is not
+// allowed or blocked (older versions say so when their disk is full), it is not
+// there, and too much at once.
+var ofTheIndex = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests}
+
+// excerpt is the beginning of what is said of a document.
+func excerpt(text json.RawMessage) string {
+	if len(text) == 0 {
+		return "(no words)"
 	}
-	return nil
+	return strings.ToValidUTF8(strings.Join(strings.Fields(string(text[:min(len(text), maxSaid)])), " "), "")
 }

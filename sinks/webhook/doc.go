@@ -6,7 +6,8 @@
 // Idempotency-Key, and refuses to be pointed at link-local addresses, behind
 // which cloud providers keep credentials.
 //
-// What the answer means: 2xx is an acknowledgement; 408, 425, 429 and 5xx are
-// sent again, when the server says so or after the outbox's waits; any other answer refuses the
-// request's alerts for good, one by one where there were several.
+// What the answer means (answer.go): 2xx is an acknowledgement; what does not
+// depend on the alert, such as 401, 429, 5xx and redirections, is sent again,
+// when the server says so or after the outbox's waits; any other answer
+// refuses the request's alerts for good, one by one where there were several.
 package webhook

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"sluice/pipeline"
+	"sluice/pipeline/allowlist"
 	"sluice/pipeline/duration"
 	"sluice/stages/expression"
 )
@@ -67,6 +68,7 @@ func DefaultProfiles() []Profile {
 // Decider runs the profiles. It is immutable; the Ledger is what changes.
 type Decider struct {
 	profiles []profile
+	allowed  *allowlist.Set
 	ledger   *Ledger
 }
 
@@ -76,10 +78,14 @@ type profile struct {
 	duration *expression.ViewProgram
 }
 
-// New compiles the profiles. The ledger remembers the decisions made, for
+// New compiles the profiles and the allow-lists. The ledger remembers the decisions made, for
 // GetDecisionsCount and its kin; the compiler must know those helpers through it.
-func New(profiles []Profile, c *expression.Compiler, ledger *Ledger) (*Decider, error) {
-	d := &Decider{ledger: ledger}
+func New(profiles []Profile, lists []Allowlist, c *expression.Compiler, ledger *Ledger) (*Decider, error) {
+	allowed, err := CompileAllowlists(lists, Conditions(c))
+	if err != nil {
+		return nil, err
+	}
+	d := &Decider{ledger: ledger, allowed: allowed}
 	for i, p := range profiles {
 		if p.Name == "" {
 			p.Name = "profile " + strconv.Itoa(i+1)
@@ -136,15 +142,31 @@ func compileProfile(p Profile, c *expression.Compiler) (profile, error) {
 // Verdict is what the profiles say of an alert.
 type Verdict struct {
 	Decisions []pipeline.Decision
+	// Allowed is the item of an allow-list for which nothing is decided, and its list; empty without one.
+	Allowed string
 	// Notify names the sinks that get the alert; nil means all.
 	Notify []string
-	// Errors are filters and duration expressions that failed; the profile then did not apply.
+	// Errors are conditions of allow-lists, which then except nothing, and filters and duration expressions that failed; the profile then did not apply.
 	Errors []error
 }
 
 // Decide runs the profiles on one alert, in order, and records the decisions in the ledger.
-func (d *Decider) Decide(alert *pipeline.Alert) Verdict {
-	var v Verdict
+func (d *Decider) Decide(alert *pipeline.Alert) Verdict { return d.DecideUnless(alert, "") }
+
+// DecideUnless is Decide. Where an allow-list excepts the alert, as of the alert's own
+// time, profiles only say who is told: nothing is decided, and nothing recorded.
+// allowed is the item of another list that does, empty for none.
+func (d *Decider) DecideUnless(alert *pipeline.Alert, allowed string) Verdict {
+	v := Verdict{Allowed: allowed}
+	if allowed == "" {
+		m, ok, err := d.allowed.Allows(alert, alert.Sluice.StopTime)
+		if err != nil {
+			v.Errors = append(v.Errors, err)
+		}
+		if ok {
+			v.Allowed = m.String()
+		}
+	}
 	env := map[string]any{"Alert": alert}
 	for i := range d.profiles {
 		p := &d.profiles[i]
@@ -173,6 +195,9 @@ func (d *Decider) Decide(alert *pipeline.Alert) Verdict {
 		if held && p.OnSuccess == "break" || !held && p.OnFailure == "break" {
 			break
 		}
+	}
+	if v.Allowed != "" {
+		v.Decisions = nil
 	}
 	for i := range v.Decisions {
 		d.ledger.record(&v.Decisions[i], alert.Sluice.StopTime)

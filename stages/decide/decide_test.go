@@ -18,7 +18,7 @@ func newDecider(t *testing.T, profiles ...decide.Profile) (*decide.Decider, *dec
 	t.Helper()
 	ledger := decide.NewLedger()
 	c := expression.NewCompiler(pipeline.NewSchema(), funcs.NewData(), expression.Options{Decisions: ledger})
-	d, err := decide.New(profiles, c, ledger)
+	d, err := decide.New(profiles, nil, c, ledger)
 	return d, ledger, err
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	Simulated func(scenario string) bool
 	// Profiles decide on alerts; nil means decide.DefaultProfiles.
 	Profiles []decide.Profile
+	// Allowlists except alerts from decisions.
+	Allowlists []decide.Allowlist
 	// Log gets what the person on call should know; nil discards.
 	Log *slog.Logger
 }
@@ -120,7 +122,7 @@ func Compile(set *rules.Set, o Options) (*Engine, []error) {
 	}
 	e.Detector, more = detect.Compile(set.Scenarios, compiler, e.detectOptions())
 	errs = append(errs, more...)
-	e.Decider, err = decide.New(o.Profiles, compiler, e.Ledger)
+	e.Decider, err = decide.New(o.Profiles, o.Allowlists, compiler, e.Ledger)
 	if err != nil {
 		return nil, append(errs, err)
 	}

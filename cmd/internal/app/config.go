@@ -1,14 +1,12 @@
 package app
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -41,6 +39,8 @@ type Config struct {
 	Simulation Simulation `yaml:"simulation"`
 	// Profiles turn alerts into decisions; without any, addresses and ranges are banned for 4h.
 	Profiles []decide.Profile `yaml:"profiles"`
+	// Allowlists name addresses, ranges and conditions on which nothing is decided.
+	Allowlists []decide.Allowlist `yaml:"allowlists"`
 
 	sources, sinks []ast.Node
 	deadLetters    DeadLettersConfig
@@ -171,7 +171,7 @@ func inFile(path string, err error) error {
 }
 
 func read(data []byte) (*Config, error) {
-	data, err := expandEnv(data)
+	data, err := expand(data)
 	if err != nil {
 		return nil, err
 	}
@@ -212,42 +212,6 @@ func alone(node ast.Node, err error) error {
 	pos := taken["type"].GetToken().Position
 	return &component.ConfigError{Line: pos.Line, Column: pos.Column, Message: "a source or a sink stands alone here; " +
 		"make it an element of the list sources or sinks of a pipeline's file, as in configs/demo.yaml"}
-}
-
-var envRef = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}\n]*))?\}`)
-
-// expandEnv replaces ${NAME} and ${NAME:-default} by environment variables.
-// A variable that is not set and has no default is an error. Lines of comment stay as they are.
-func expandEnv(data []byte) ([]byte, error) {
-	var missing error
-	out := make([]byte, 0, len(data))
-	for line := range bytes.Lines(data) {
-		if bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
-			out = append(out, line...)
-			continue
-		}
-		line, err := expandLine(line)
-		if missing == nil {
-			missing = err
-		}
-		out = append(out, line...)
-	}
-	return out, missing
-}
-
-func expandLine(line []byte) ([]byte, error) {
-	var missing error
-	out := envRef.ReplaceAllFunc(line, func(ref []byte) []byte {
-		m := envRef.FindSubmatch(ref)
-		if v, ok := os.LookupEnv(string(m[1])); ok && v != "" {
-			return []byte(v)
-		}
-		if m[2] == nil && missing == nil {
-			missing = fmt.Errorf("the environment variable %s is not set; set it or write ${%s:-default}", m[1], m[1])
-		}
-		return m[3]
-	})
-	return out, missing
 }
 
 func list(node ast.Node, key string) ([]ast.Node, error) {
@@ -328,7 +292,7 @@ func (c *Config) compile(log *slog.Logger, free bool, names enrich.Resolver) (en
 		MaxFuture: p.MaxFuture, Free: free, Lateness: p.Lateness,
 		Processing: p.Time == "processing", ReverseDNS: p.ReverseDNS, Names: names,
 		ContextLength: p.ContextValueLen, Simulated: c.Simulation.simulated,
-		Profiles: c.Profiles, Log: log,
+		Profiles: c.Profiles, Allowlists: c.Allowlists, Log: log,
 	})
 	if eng == nil || c.Rules.Strict && len(errs) > 0 {
 		return nil, 0, errors.Join(errs...)

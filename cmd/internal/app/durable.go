@@ -126,6 +126,7 @@ func (d *durable) entries(out *pipeline.Outcome) ([]pipeline.CausedEntry, error)
 			d.p.stats.muted.Add(1)
 			continue
 		}
+		items[i].At = d.p.clock.Now()
 		payload, err := items[i].Append(nil)
 		if err != nil {
 			return nil, fmt.Errorf("writing an alert into the outbox: %w", err)
@@ -247,7 +248,7 @@ func (d *durable) run(ctx context.Context) error {
 	all.Go(func() error { return failing(d.leaveMemory(inner)) })
 	all.Go(func() error {
 		defer cancel()
-		err := p.read(ctx, fail, d.from)
+		err := p.read(ctx, fail, func(ctx context.Context, s sources.Source) error { return p.readSource(ctx, s, d.from(s)) })
 		return errors.Join(err, failing(d.finish(inner)))
 	})
 	err := all.Wait()

@@ -49,6 +49,7 @@ type fakeMember struct {
 	name   string
 	keeper sources.Keeper
 	emit   chan sources.Emit // of the Run under way
+	over   chan error        // when set, Run ends with a value of it
 
 	mu        sync.Mutex
 	refuse    error // of Commit
@@ -66,8 +67,12 @@ func (f *fakeMember) part(id int32) pipeline.Partition {
 
 func (f *fakeMember) Run(ctx context.Context, _ sources.Positions, out sources.Emit) error {
 	f.emit <- out
-	<-ctx.Done()
-	return ctx.Err()
+	select {
+	case err := <-f.over:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (f *fakeMember) Commit(_ context.Context, next sources.Positions) error {
@@ -101,7 +106,8 @@ func (f *fakeMember) at(id int32) int64 {
 // fakeSink keeps what it gets.
 type fakeSink struct {
 	name string
-	got  chan string // scenario and offset of the cause
+	got  chan string     // scenario and offset of the cause
+	asks chan chan error // when set, every batch asks here what becomes of it
 }
 
 func (s *fakeSink) Name() string            { return s.name }
@@ -109,6 +115,13 @@ func (s *fakeSink) Stats() (st sinks.Stats) { return st }
 func (s *fakeSink) Close() error            { return nil }
 
 func (s *fakeSink) Alerts(ctx context.Context, alerts []pipeline.Alert) error {
+	if s.asks != nil {
+		answer := make(chan error)
+		s.asks <- answer
+		if err := <-answer; err != nil {
+			return err
+		}
+	}
 	for _, a := range alerts {
 		select {
 		case s.got <- fmt.Sprintf("%s@%d", a.Scenario, a.Sluice.Cause.Offset):
@@ -126,6 +139,7 @@ type rig struct {
 	config string
 	member *fakeMember
 	sink   *fakeSink
+	env    Env
 
 	p    *Pipeline
 	emit sources.Emit
@@ -170,7 +184,10 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if r.p, err = New(c, Env{Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if r.env.Log == nil {
+		r.env.Log = slog.New(slog.DiscardHandler)
+	}
+	if r.p, err = New(c, r.env); err != nil {
 		r.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(r.t.Context())

@@ -33,11 +33,35 @@ func (c *Config) LocalAPI(ctx context.Context, log *slog.Logger) (*localapi.Clie
 		if err := component.Decode(rest, &config); err != nil {
 			return nil, inFile(c.file, err)
 		}
-		client, err := localapi.Dial(ctx, name, config, sinks.Env{Log: log, Dir: c.sinksDir()})
+		env := sinks.Env{Log: log, Dir: c.sinksDir()}
+		if err := c.lendAllowlists(&env, log); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.file, err)
+		}
+		client, err := localapi.Dial(ctx, name, config, env)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.file, err)
 		}
 		return client, nil
 	}
 	return nil, errors.New(c.file + ": it has no sink of type local_api, which keeps decisions; add one under the key sinks")
+}
+
+// follow shows the sinks that keep decisions to those that follow them.
+func (p *Pipeline) follow() error {
+	var feeds []sinks.DecisionFeed
+	for _, s := range p.sinks {
+		if f, ok := s.(sinks.DecisionFeed); ok {
+			feeds = append(feeds, f)
+		}
+	}
+	for i, s := range p.sinks {
+		f, ok := s.(sinks.DecisionFollower)
+		if !ok {
+			continue
+		}
+		if err := component.At(p.config.sinks[i], f.Follow(feeds)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

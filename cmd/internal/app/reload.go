@@ -8,7 +8,7 @@ import (
 	"sluice/pipeline"
 )
 
-// Reload reads the configuration file's rules, simulation and profiles again
+// Reload reads the configuration file's rules, simulation, profiles and allow-lists again
 // and puts them in place of those that run. Sources and sinks stay as they
 // are. A scenario whose definition is the same, as far as it decides what is
 // detected, keeps its buckets. With an error the running rules stay in place.
@@ -38,10 +38,15 @@ func (p *Pipeline) Reload(ctx context.Context) error {
 		defer p.deciding.Unlock()
 		p.engine, p.Skipped, p.addressees = eng, skipped, addressees
 		p.config.Rules, p.config.Simulation, p.config.Profiles = c.Rules, c.Simulation, c.Profiles
+		p.config.Allowlists = c.Allowlists
 	}
 	if err := p.change(ctx, use); err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
+	if err := p.useAllowlists(c.Allowlists); err != nil { // the new engine has compiled them already
+		return fmt.Errorf("reload: %w", err)
+	}
+	p.allowlistsChanged()
 	p.log.Info("the rules are loaded anew", "scenarios", len(eng.Set.Scenarios), "parsers", len(eng.Set.Parsers), "left_out", skipped)
 	return nil
 }

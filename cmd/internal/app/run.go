@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/pipeline"
+	"sluice/pipeline/allowlist"
 	"sluice/pipeline/component"
 	"sluice/pipeline/state"
 	"sluice/sinks"
@@ -51,8 +52,9 @@ type Pipeline struct {
 	commits *committer // without durable state
 
 	promises  []promise
-	reloading sync.Mutex // held by a reload, and by the end
-	deciding  sync.Mutex // held while profiles and conditions of sinks run, and while they change
+	reloading sync.Mutex                    // held by a reload, and by the end
+	deciding  sync.Mutex                    // held while profiles and conditions of sinks run, and while they change
+	allowed   atomic.Pointer[allowlist.Set] // the configuration's lists, for sinks
 
 	silentMu sync.Mutex
 	silent   map[string]bool // sources that have named no partitions yet, where lines are merged
@@ -70,8 +72,8 @@ type promise struct{ source, kind, delivery string }
 type counters struct {
 	mu sync.Mutex
 	pipeline.BatchStats
-	overflows, whitelisted, alerts, decisions, lost, idleSteps, muted atomic.Uint64
-	clock                                                             time.Time
+	overflows, whitelisted, allowlisted, alerts, decisions, lost, idleSteps, muted atomic.Uint64
+	clock                                                                          time.Time
 	// dead counts what goes to the dead letters, by kind and reason.
 	dead map[string]uint64
 }
@@ -97,6 +99,9 @@ func New(c *Config, env Env) (*Pipeline, error) {
 	if p.engine, p.Skipped, err = c.compile(env.Log, true, env.Names); err != nil {
 		return nil, err
 	}
+	if err := p.useAllowlists(c.Allowlists); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.file, err)
+	}
 	if len(c.sources) == 0 {
 		return nil, fmt.Errorf("%s: there are no sources; add one under the key sources", c.file)
 	}
@@ -110,10 +115,16 @@ func New(c *Config, env Env) (*Pipeline, error) {
 			return nil, errors.Join(inFile(c.file, err), p.Close())
 		}
 	}
+	if err := p.follow(); err != nil {
+		return nil, errors.Join(inFile(c.file, err), p.Close())
+	}
 	if p.addressees, err = p.addressed(p.engine); err != nil {
 		return nil, errors.Join(inFile(c.file, err), p.Close())
 	}
 	if err := p.addDeadLetters(env); err != nil {
+		return nil, errors.Join(inFile(c.file, err), p.Close())
+	}
+	if err := p.checkFiles(); err != nil {
 		return nil, errors.Join(inFile(c.file, err), p.Close())
 	}
 	if err := p.checkNotifications(c.Profiles); err != nil {
@@ -237,12 +248,20 @@ func (p *Pipeline) addSink(node ast.Node, env Env) error {
 	if err != nil {
 		return err
 	}
-	sink, err := sinks.New(rest, sinks.Env{Log: env.Log, Stdout: env.Stdout, Dir: p.config.sinksDir(), Decide: p.decide})
+	if err := keys.checkDeadLetters(p.config.deadLetters.kind != ""); err != nil {
+		return err
+	}
+	sink, err := sinks.New(rest, sinks.Env{Log: env.Log, Stdout: env.Stdout, Dir: p.config.sinksDir(), Decide: p.decide, Condition: p.condition, Allowlists: p.allowed.Load})
 	if err != nil {
 		return err
 	}
 	p.sinks = append(p.sinks, sink)
-	p.targets = append(p.targets, outbox.Target{Sink: sink, OnFull: keys.onFull})
+	if err := keys.checkBatching(sink); err != nil {
+		return err
+	}
+	p.targets = append(p.targets, outbox.Target{
+		Sink: sink, OnFull: keys.onFull, Retry: keys.retry, Batching: keys.batching,
+	})
 	p.addressees = append(p.addressees, addressee{name: sink.Name(), keys: keys})
 	return nil
 }
@@ -281,23 +300,6 @@ func (p *Pipeline) Close() error {
 	return errors.Join(errs...)
 }
 
-// decide runs the profiles on an alert that a sink was given by others.
-func (p *Pipeline) decide(a *pipeline.Alert) []pipeline.Decision {
-	return p.verdict(a).Decisions
-}
-
-// verdict runs the profiles on an alert. The graph asks, and sinks that are
-// given alerts by others.
-func (p *Pipeline) verdict(a *pipeline.Alert) decide.Verdict {
-	p.deciding.Lock()
-	defer p.deciding.Unlock()
-	v := p.engine.Decider.Decide(a)
-	for _, err := range v.Errors {
-		p.log.Warn("a profile failed", "scenario", a.Scenario, "error", err)
-	}
-	return v
-}
-
 // Run reads the sources until they end or ctx is done, takes what was read
 // through the graph and the sinks, and commits. Close comes after it. What
 // sinks do besides begins before that and ends after it.
@@ -329,6 +331,10 @@ func (p *Pipeline) run(ctx context.Context) error {
 	// itself when the sources have ended.
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	// Sources may stand before a full graph, so that its time begins where
+	// the end is asked for. When they end by themselves nobody waits, and sinks have all the time.
+	reading, end := context.WithCancel(ctx)
+	defer end()
 	var all errgroup.Group
 	graphDone := make(chan struct{})
 	all.Go(func() error {
@@ -338,10 +344,25 @@ func (p *Pipeline) run(ctx context.Context) error {
 	})
 	all.Go(func() error {
 		defer p.endGraphs()
-		return p.read(ctx, graphDone, func(sources.Source) sources.Positions { return nil })
+		return p.read(reading, graphDone, func(ctx context.Context, s sources.Source) error {
+			err := p.readSource(ctx, s, nil)
+			if err != nil {
+				end()
+			}
+			return err
+		})
+	})
+	all.Go(func() error {
+		select {
+		case <-reading.Done():
+			p.direct.Drain(inner, p.config.Outbox.Drain)
+		case <-graphDone:
+		}
+		return nil
 	})
 	all.Go(func() error { return p.commitLoop(inner, graphDone) })
 	err := all.Wait()
+	p.logLeft()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -354,9 +375,19 @@ func (p *Pipeline) endGraphs() {
 	p.graphs.close()
 }
 
-// read runs all sources, each from where it is to begin; one that fails, or
-// the closing of stop, stops the others.
-func (p *Pipeline) read(ctx context.Context, stop <-chan struct{}, from func(sources.Source) sources.Positions) error {
+// logLeft says what an end without durable state leaves: no position is past
+// it, so that a source may bring its records again, but not those before them.
+func (p *Pipeline) logLeft() {
+	left := p.direct.Left()
+	if left == (outbox.Left{}) {
+		return
+	}
+	p.log.Error("sinks have not taken all, and nothing keeps what is left; set state.dir, and it is delivered at the next start",
+		"alerts", left.Alerts, "dead_letters", left.DeadLetters, "waited_for", left.Place, "drain", p.config.Outbox.Drain.String())
+}
+
+// read has each take all sources; one that fails, or the closing of stop, stops the others.
+func (p *Pipeline) read(ctx context.Context, stop <-chan struct{}, each func(context.Context, sources.Source) error) error {
 	readers, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -368,17 +399,20 @@ func (p *Pipeline) read(ctx context.Context, stop <-chan struct{}, from func(sou
 		}
 	}()
 	for _, s := range p.sources {
-		readers.Go(func() error {
-			err := s.Run(ctx, from(s), p.intake.emit)
-			stopped := errors.Is(err, context.Canceled) || errors.Is(err, pipeline.ErrStopped) ||
-				ctx.Err() != nil && errors.Is(err, ctx.Err())
-			if err != nil && !stopped {
-				return fmt.Errorf("source %s: %w", s.Name(), err)
-			}
-			return nil
-		})
+		readers.Go(func() error { return each(ctx, s) })
 	}
 	return readers.Wait()
+}
+
+// readSource reads a source from where it is to begin, until it ends or is told to.
+func (p *Pipeline) readSource(ctx context.Context, s sources.Source, from sources.Positions) error {
+	err := s.Run(ctx, from, p.intake.emit)
+	stopped := errors.Is(err, context.Canceled) || errors.Is(err, pipeline.ErrStopped) ||
+		ctx.Err() != nil && errors.Is(err, ctx.Err())
+	if err != nil && !stopped {
+		return fmt.Errorf("source %s: %w", s.Name(), err)
+	}
+	return nil
 }
 
 // announcements has sources name their partitions. Where lines are merged,
@@ -427,59 +461,5 @@ func (p *Pipeline) commitLoop(ctx context.Context, graphDone <-chan struct{}) er
 		case <-graphDone:
 			return nil
 		}
-	}
-}
-
-// deliver takes one batch's alerts through the profiles to the sinks.
-func (p *Pipeline) deliver(ctx context.Context, out *pipeline.Outcome) error {
-	items := append(deadItems(out.Dead), p.decideAll(out)...)
-	if len(items) > 0 {
-		if err := p.direct.Deliver(ctx, items); err != nil {
-			return err
-		}
-	}
-	p.stats.add(out)
-	for _, t := range out.Through {
-		p.commits.note(t.Partition, t.Next)
-	}
-	return nil
-}
-
-// decideAll runs the profiles on the alerts of an outcome: they say what is
-// decided, and which sinks are told, of those whose conditions hold.
-func (p *Pipeline) decideAll(out *pipeline.Outcome) []outbox.Item {
-	var items []outbox.Item
-	for _, ra := range out.Alerts {
-		p.stats.overflows.Add(1)
-		if ra.Whitelisted {
-			p.stats.whitelisted.Add(1)
-			continue
-		}
-		for i := range ra.APIAlerts {
-			a := ra.APIAlerts[i]
-			v := p.verdict(&a)
-			if v.Decisions != nil {
-				a.Decisions = v.Decisions
-			}
-			p.stats.decisions.Add(uint64(len(a.Decisions)))
-			items = append(items, outbox.Item{Alert: &a, To: p.address(&a, v.Notify)})
-		}
-	}
-	p.stats.alerts.Add(uint64(len(items)))
-	return items
-}
-
-func (c *counters) add(out *pipeline.Outcome) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.BatchStats.Add(&out.Stats)
-	for i := range out.Dead {
-		if c.dead == nil {
-			c.dead = make(map[string]uint64)
-		}
-		c.dead[string(out.Dead[i].Kind)+": "+out.Dead[i].Reason]++
-	}
-	if out.Clock.After(c.clock) {
-		c.clock = out.Clock
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
+	"sluice/sinks"
 	"sluice/sinks/outbox"
 	"sluice/stages/decide"
 	"sluice/stages/engine"
@@ -21,11 +22,27 @@ type sinkKeys struct {
 	// when says which alerts are addressed to the sink; all are where it is empty.
 	when         string
 	line, column int // of when
+	retry        outbox.Retry
+	retryAt      place
+	batching     outbox.Batching
+	batchingAt   place
+}
+
+// place is where a key's value stands.
+type place struct{ line, column int }
+
+// placeOf returns the place of a value, the zero one where there is none.
+func placeOf(node ast.Node) place {
+	if node == nil {
+		return place{}
+	}
+	at := node.GetToken().Position
+	return place{at.Line, at.Column}
 }
 
 // takeSinkKeys splits a sink's mapping into the pipeline's keys and what the sink reads.
 func takeSinkKeys(node ast.Node) (keys sinkKeys, rest ast.Node, err error) {
-	taken, rest, err := component.Take(node, "on_full", "when")
+	taken, rest, err := component.Take(node, "on_full", "when", "retry", "batching")
 	if err != nil {
 		return keys, nil, err
 	}
@@ -33,6 +50,15 @@ func takeSinkKeys(node ast.Node) (keys sinkKeys, rest ast.Node, err error) {
 	if err := component.Decode(taken["on_full"], &keys.onFull); err != nil {
 		return keys, nil, err
 	}
+	keys.retry = outbox.DefaultRetry()
+	if err := component.Decode(taken["retry"], &keys.retry); err != nil {
+		return keys, nil, underKey("retry", err)
+	}
+	keys.retryAt = placeOf(taken["retry"])
+	if err := component.Decode(taken["batching"], &keys.batching); err != nil {
+		return keys, nil, underKey("batching", err)
+	}
+	keys.batchingAt = placeOf(taken["batching"])
 	if when := taken["when"]; when != nil {
 		at := when.GetToken().Position
 		keys.line, keys.column = at.Line, at.Column
@@ -44,6 +70,35 @@ func takeSinkKeys(node ast.Node) (keys sinkKeys, rest ast.Node, err error) {
 		}
 	}
 	return keys, rest, nil
+}
+
+// checkDeadLetters holds the bounds of retries to the place that what is given up goes to.
+func (k *sinkKeys) checkDeadLetters(there bool) error {
+	if there || !k.retry.Bounded() {
+		return nil
+	}
+	return &component.ConfigError{Line: k.retryAt.line, Column: k.retryAt.column,
+		Message: "retry: max_attempts and max_age leave alerts to the dead letters, and there are none; say under dead_letters where they go"}
+}
+
+// checkBatching refuses batching for a sink that gathers its batches itself.
+func (k *sinkKeys) checkBatching(sink sinks.Sink) error {
+	if _, own := sink.(sinks.Batcher); !own || k.batchingAt == (place{}) {
+		return nil
+	}
+	return &component.ConfigError{Line: k.batchingAt.line, Column: k.batchingAt.column,
+		Message: "batching: this type of sink has keys of its own for its batches; use those"}
+}
+
+// underKey says of an error in a mapping which key the mapping is of.
+func underKey(key string, err error) error {
+	var placed *component.ConfigError
+	if errors.As(err, &placed) {
+		inner := *placed
+		inner.Message = key + ": " + inner.Message
+		return &inner
+	}
+	return fmt.Errorf("%s: %w", key, err)
 }
 
 // refused blames when.

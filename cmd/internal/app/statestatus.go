@@ -12,9 +12,8 @@ type StateStatus struct {
 	// Disk is what the state's files take, Free what the file system has
 	// left, Reserve what must be left for reading to go on; in bytes.
 	Disk, Free, Reserve int64
-	// Waiting is how many entries of the outbox wait for a sink, counted once
-	// a sink; Doubts how many alerts a group has not accepted the records of.
-	Waiting, Doubts int
+	// Doubts is how many alerts a group has not accepted the records of.
+	Doubts int
 	// Discarded alerts belong to another member of the group; Muted ones were
 	// made while a partition's state was rebuilt.
 	Discarded, Muted uint64
@@ -33,9 +32,6 @@ func (p *Pipeline) stateStatus() *StateStatus {
 	if space, err := d.store.Space(); err == nil {
 		s.Disk, s.Free, s.Reserve = space.Used, space.Free, space.Reserve
 	}
-	for _, sink := range d.deliverer.Stats() {
-		s.Waiting += sink.Waiting
-	}
 	m := d.members
 	m.mu.Lock()
 	s.Doubts = len(m.doubts)
@@ -49,9 +45,6 @@ func (p *Pipeline) stateStatus() *StateStatus {
 func (s *StateStatus) line() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, " · epoch %d, %s on disk", s.Epoch, bytesShort(s.Disk))
-	if s.Waiting > 0 {
-		fmt.Fprintf(&b, " · %s wait for sinks", short(float64(s.Waiting)))
-	}
 	if s.Doubts > 0 {
 		fmt.Fprintf(&b, " · %s alerts in doubt", short(float64(s.Doubts)))
 	}

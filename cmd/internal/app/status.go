@@ -11,13 +11,16 @@ import (
 	"time"
 
 	"sluice/pipeline"
+	"sluice/sinks/outbox"
 )
 
 // Status is a running pipeline at a glance.
 type Status struct {
 	pipeline.BatchStats
 	Overflows, Whitelisted, Alerts, Decisions, Lost uint64
-	Buckets                                         int64
+	// Allowlisted counts the alerts on which nothing was decided for an allow-list.
+	Allowlisted uint64
+	Buckets     int64
 	// Lag is what the sources have yet to read, of those that can say.
 	Lag int64
 	// Behind is how long the oldest record has waited to be read, of the sources that can say.
@@ -30,6 +33,8 @@ type Status struct {
 	Connections int64
 	// Waiting is how many alerts wait in the outbox, counted once a sink.
 	Waiting int
+	// LeftAlone are the sinks that a circuit breaker leaves alone, or probes.
+	LeftAlone []string
 	// Dead counts what went to the dead letters, by kind and reason.
 	Dead map[string]uint64
 	// Clock is the highest event time seen.
@@ -51,9 +56,13 @@ func (p *Pipeline) Status() Status {
 	if p.durable != nil {
 		for _, o := range p.durable.deliverer.Stats() {
 			s.Waiting += o.Waiting
+			if o.Breaker != outbox.BreakerClosed {
+				s.LeftAlone = append(s.LeftAlone, fmt.Sprintf("%s (breaker %s)", o.Sink, o.Breaker))
+			}
 		}
 	}
 	s.Overflows, s.Whitelisted = p.stats.overflows.Load(), p.stats.whitelisted.Load()
+	s.Allowlisted = p.stats.allowlisted.Load()
 	s.Alerts, s.Decisions, s.Lost = p.stats.alerts.Load(), p.stats.decisions.Load(), p.stats.lost.Load()
 	s.Buckets, s.IdleSteps = p.gauges.Buckets.Load(), p.stats.idleSteps.Load()
 	s.State = p.stateStatus()
@@ -128,6 +137,9 @@ func (s Status) line(before Status, over time.Duration) string {
 	}
 	if s.Waiting > 0 {
 		fmt.Fprintf(&b, " · %s wait for sinks", short(float64(s.Waiting)))
+	}
+	if len(s.LeftAlone) > 0 {
+		fmt.Fprintf(&b, " · left alone: %s", strings.Join(s.LeftAlone, ", "))
 	}
 	if s.Lost > 0 {
 		fmt.Fprintf(&b, " · %d overflows without an alert", s.Lost)
@@ -257,6 +269,9 @@ func (p *Pipeline) logUndelivered() {
 		return
 	}
 	for _, o := range p.durable.deliverer.Stats() {
+		if o.GivenUp > 0 {
+			p.log.Warn("alerts were given up: a sink did not take them (retry)", "sink", o.Sink, "alerts", o.GivenUp)
+		}
 		if o.OverQuota > 0 {
 			p.log.Warn("too much waited for a sink, which lost its oldest", "sink", o.Sink, "alerts", o.OverQuota, "on_full", o.OnFull)
 		}

@@ -35,6 +35,9 @@ func generate(ctx context.Context, from, to string) error {
 		return err
 	}
 	doc.Paths = openapi3.NewPaths() // the types of bodies are all defined by name
+	for _, s := range doc.Components.Schemas {
+		exactNumbers(s)
+	}
 	converted, err := doc.MarshalJSON()
 	if err != nil {
 		return err
@@ -54,4 +57,24 @@ func generate(ctx context.Context, from, to string) error {
 		return fmt.Errorf("running the generator: %w", err)
 	}
 	return nil
+}
+
+// exactNumbers makes numbers that have no format float64, which counts exactly
+// where float32, the generator's choice, does not.
+func exactNumbers(s *openapi3.SchemaRef) {
+	if s.Ref != "" || s.Value == nil {
+		return // a definition of its own
+	}
+	if s.Value.Type.Is("number") && s.Value.Format == "" {
+		s.Value.Format = "double"
+	}
+	for _, p := range s.Value.Properties {
+		exactNumbers(p)
+	}
+	for _, p := range s.Value.AllOf {
+		exactNumbers(p)
+	}
+	if s.Value.Items != nil {
+		exactNumbers(s.Value.Items)
+	}
 }

@@ -1,6 +1,9 @@
 package reference
 
-import "sluice/stages/decode"
+import (
+	"sluice/sinks/outbox"
+	"sluice/stages/decode"
+)
 
 // SourceKeys are the keys of every source, beside those of its kind.
 type SourceKeys struct {
@@ -26,4 +29,8 @@ type SinkKeys struct {
 	// When is an expression over `Alert`, as the filters of profiles are, such as `Alert.GetScenario() startsWith 'acme/' && !Alert.Simulated`:
 	// alerts for which it does not hold are not addressed to the sink. Left empty, all are.
 	When string `yaml:"when"`
+	// Retry says how the sink is asked again when it does not take alerts.
+	Retry outbox.Retry `yaml:"retry"`
+	// Batching says how alerts are gathered for the sink. Sinks with keys of their own for that, such as s3, do not have it.
+	Batching outbox.Batching `yaml:"batching"`
 }

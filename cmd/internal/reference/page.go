@@ -66,7 +66,7 @@ func table(w *strings.Builder, owner string, keys []Key) {
 	for _, k := range keys {
 		value, text := "", cell(k.Text)
 		if k.Default != "" {
-			value = code(cell(k.Default))
+			value = code(cell(strings.ReplaceAll(k.Default, "\n", `\n`))) // a line of a table is one line
 		}
 		if k.Required {
 			text = "**Required.** " + text

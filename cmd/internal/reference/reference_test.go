@@ -62,6 +62,16 @@ func TestRequiredIsWhatTheExampleNeeds(t *testing.T) {
 	if want := []string{"a", "list.c"}; err != nil || !slices.Equal(slices.Sorted(maps.Keys(got)), want) {
 		t.Errorf("required are %v, %v; want %v", got, err, want)
 	}
+	pair := component.Info{Type: "x", Example: "a: 1\nuser: 2\npassword: 3\n"}
+	got, err = requiredIn(pair, func(_, keys string) error {
+		if !strings.Contains(keys, "a:") || strings.Contains(keys, "user:") != strings.Contains(keys, "password:") {
+			return errors.New("something is missing")
+		}
+		return nil
+	})
+	if want := []string{"a"}; err != nil || !slices.Equal(slices.Sorted(maps.Keys(got)), want) {
+		t.Errorf("where two keys go together required are %v, %v; want %v", got, err, want)
+	}
 	if _, err := requiredIn(info, func(string, string) error { return errors.New("broken") }); err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("an example that does not work: %v", err)
 	}

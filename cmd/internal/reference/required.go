@@ -2,6 +2,8 @@ package reference
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/goccy/go-yaml"
 
@@ -9,7 +11,8 @@ import (
 )
 
 // requiredIn returns the paths of the keys without which a kind's example
-// does not work, such as "brokers" or "subscriptions.filter".
+// does not work, such as "brokers" or "subscriptions.filter". Two that go
+// together, such as a user and a password, are not required where it works without both.
 func requiredIn(info component.Info, try func(kind, keys string) error) (map[string]bool, error) {
 	if err := try(info.Type, info.Example); err != nil {
 		return nil, fmt.Errorf("the example does not work: %w", err)
@@ -20,29 +23,42 @@ func requiredIn(info component.Info, try func(kind, keys string) error) (map[str
 	}
 	out := make(map[string]bool)
 	var failed error
-	each(example, "", func(path string) {
+	works := func() bool {
 		text, err := yaml.Marshal(example)
 		if err != nil {
 			failed = err
-			return
 		}
 		if len(example) == 0 {
 			text = nil
 		}
-		if try(info.Type, string(text)) != nil {
-			out[path] = true
+		return try(info.Type, string(text)) == nil
+	}
+	each(example, "", func(path string, beside map[string]any) {
+		if works() {
+			return
+		}
+		out[path] = true
+		for _, key := range slices.Sorted(maps.Keys(beside)) {
+			value := beside[key]
+			delete(beside, key)
+			if works() {
+				delete(out, path)
+			}
+			beside[key] = value
 		}
 	})
 	return out, failed
 }
 
-// each takes each key out of a tree of mappings, one at a time, and calls visit meanwhile.
-func each(node any, path string, visit func(path string)) {
+// each takes each key out of a tree of mappings, one at a time, and calls visit
+// meanwhile with its path and what is left beside it.
+func each(node any, path string, visit func(path string, beside map[string]any)) {
 	switch n := node.(type) {
 	case map[string]any:
-		for key, value := range n {
+		for _, key := range slices.Sorted(maps.Keys(n)) {
+			value := n[key]
 			delete(n, key)
-			visit(path + key)
+			visit(path+key, n)
 			n[key] = value
 			each(value, path+key+".", visit)
 		}

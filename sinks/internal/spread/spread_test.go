@@ -81,11 +81,18 @@ func TestEveryAlertIsSettledOnce(t *testing.T) {
 		for rest := alerts; len(rest) > 0; {
 			batch := rest[:min(len(rest), 1+rng.IntN(20))]
 			for len(batch) > 0 {
-				err := s.Deliver(t.Context(), batch, srv.send)
-				settled, rejected := len(batch), (*sinks.RejectedError)(nil)
+				part := batch
+				if rng.IntN(3) == 0 { // a probe, or a batch that is narrowed down
+					part = batch[:1+rng.IntN(len(batch))]
+				}
+				err := s.Deliver(t.Context(), part, srv.send)
+				settled, rejected := len(part), (*sinks.RejectedError)(nil)
 				var partial *sinks.PartialError
 				if errors.As(err, &partial) {
 					settled, rejected = partial.Settled, partial.Rejected
+					if n := partial.Failed; n < 1 || n > len(part)-settled || s.Batch == 1 && n != 1 {
+						t.Errorf("seed %d: %d failed together, of the %d behind the settled", seed, n, len(part)-settled)
+					}
 				} else if err != nil && !errors.As(err, &rejected) {
 					t.Fatal(err)
 				}
@@ -108,6 +115,9 @@ func TestEveryAlertIsSettledOnce(t *testing.T) {
 					t.Errorf("seed %d: source %s has the order %v", seed, source, order)
 				}
 			}
+		}
+		if len(s.memory.settled) > 0 {
+			t.Errorf("seed %d: at the end it still remembers %v", seed, s.memory.settled)
 		}
 		if srv.largest > s.Batch || len(refused) != refuse {
 			t.Errorf("seed %d: a request of %d alerts, want at most %d; %d refused, want %d", seed, srv.largest, s.Batch, len(refused), refuse)

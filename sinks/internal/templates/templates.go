@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"text/template"
 	"time"
@@ -17,7 +18,7 @@ import (
 )
 
 // Functions are those of sprig that depend on nothing outside, and ours:
-// json, format, alert (in the format given), unix, unixNano and summary.
+// json, format, alert (in the format given), unix, unixNano, summary and address.
 func Functions(f format.Format) template.FuncMap {
 	all := sprig.HermeticTxtFuncMap()
 	all["json"] = func(v any) (string, error) {
@@ -51,7 +52,20 @@ func Functions(f format.Format) template.FuncMap {
 		text, _ := format.Text.Append(nil, a) // text never fails
 		return string(text)
 	}
+	all["address"] = address
 	return all
+}
+
+// address returns an address or a range as it is usually written, and fails on
+// any other text: an attacker's words pass for none.
+func address(text string) (string, error) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		return a.Unmap().String(), nil
+	}
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked().String(), nil
+	}
+	return "", fmt.Errorf("%q is neither an address nor a range", text)
 }
 
 // Parse reads a template. What it asks for and is not there fails it.

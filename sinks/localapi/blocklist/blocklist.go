@@ -38,7 +38,16 @@ type Options struct {
 	Format string
 	// Type, Duration and Reason are those of items that have none.
 	Type, Duration, Reason string
+	// Scope is that of items without one; when empty they are addresses and ranges.
+	Scope string
+	// Skip, when set, is called with what is wrong with an item and where it
+	// stands; nil goes on with the next. Without it the first one ends the reading.
+	Skip func(error) error
 }
+
+// ErrPage says that a web page came instead of a list, as servers send it that
+// ask for a password or have an error.
+var ErrPage = errors.New("it is a web page, no list")
 
 // maxLine bounds a line of a plain list, in bytes.
 const maxLine = 64 << 10
@@ -51,9 +60,18 @@ func Read(in io.Reader, o Options, take func(Decision) error) error {
 	if format == "" {
 		format = guess(r)
 	}
+	if strings.HasPrefix(head(r), "<") {
+		return ErrPage
+	}
+	skip := func(place string, err error) error {
+		if err = fmt.Errorf("%s: %w", place, err); o.Skip != nil {
+			return o.Skip(err)
+		}
+		return err
+	}
 	each := func(place string, d Decision) error {
 		if err := complete(&d, o); err != nil {
-			return fmt.Errorf("%s: %w", place, err)
+			return skip(place, err)
 		}
 		return take(d)
 	}
@@ -61,17 +79,16 @@ func Read(in io.Reader, o Options, take func(Decision) error) error {
 	case Plain:
 		return readPlain(r, each)
 	case CSV:
-		return readCSV(r, each)
+		return readCSV(r, each, skip)
 	case JSON:
-		return readJSON(r, each)
+		return readJSON(r, each, skip)
 	}
 	return fmt.Errorf("%q is no format of a list; it can be plain, csv or json", format)
 }
 
 // guess tells a format by its first line.
 func guess(r *bufio.Reader) string {
-	head, _ := r.Peek(4096) // what there is, is looked at
-	text := strings.TrimLeft(strings.TrimPrefix(string(head), "\ufeff"), " \t\r\n")
+	text := head(r)
 	first, _, _ := strings.Cut(text, "\n")
 	switch {
 	case strings.HasPrefix(text, "[") || strings.HasPrefix(text, "{"):
@@ -80,6 +97,12 @@ func guess(r *bufio.Reader) string {
 		return CSV
 	}
 	return Plain
+}
+
+// head returns how a list begins, without what is not seen.
+func head(r *bufio.Reader) string {
+	text, _ := r.Peek(4096) // what there is, is looked at
+	return strings.TrimLeft(strings.TrimPrefix(string(text), "\ufeff"), " \t\r\n")
 }
 
 func columns(header []string) []string {
@@ -104,10 +127,14 @@ func complete(d *Decision, o Options) error {
 			*f.to = f.otherwise
 		}
 	}
+	if d.Scope == "" {
+		d.Scope = o.Scope
+	}
 	if scope := decisions.CanonicalScope(d.Scope); d.Scope != "" && scope != decisions.ScopeIP && scope != decisions.ScopeRange {
 		if d.Value == "" {
 			return errors.New("it has no value")
 		}
+		d.Scope = scope
 		return nil
 	}
 	p, err := decisions.ParsePrefix(d.Value)
@@ -147,7 +174,7 @@ func readPlain(r io.Reader, take func(string, Decision) error) error {
 	return nil
 }
 
-func readCSV(r io.Reader, take func(string, Decision) error) error {
+func readCSV(r io.Reader, take func(string, Decision) error, skip func(string, error) error) error {
 	in := csv.NewReader(r)
 	in.ReuseRecord, in.FieldsPerRecord, in.TrimLeadingSpace = true, -1, true
 	header, err := in.Read()
@@ -163,8 +190,14 @@ func readCSV(r io.Reader, take func(string, Decision) error) error {
 		if err == io.EOF {
 			return nil
 		}
+		if bad := (*csv.ParseError)(nil); errors.As(err, &bad) {
+			if err := skip(fmt.Sprintf("line %d", bad.Line), bad.Err); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
-			return err // it names the line
+			return err
 		}
 		var d Decision
 		for i, cell := range row {
@@ -194,10 +227,15 @@ func readCSV(r io.Reader, take func(string, Decision) error) error {
 	}
 }
 
-// readJSON reads an array of items, one after the other.
-func readJSON(r io.Reader, take func(string, Decision) error) error {
+// readJSON reads an array of items, one after the other: decisions, or alerts
+// with decisions in them as cscli prints them. An object is what the local
+// API's stream answers: the array is under "new".
+func readJSON(r io.Reader, take func(string, Decision) error, skip func(string, error) error) error {
 	in := json.NewDecoder(r)
 	open, err := in.Token()
+	if err == nil && open == json.Delim('{') {
+		open, err = findNew(in)
+	}
 	if err != nil {
 		return fmt.Errorf("it is no JSON: %w", err)
 	}
@@ -205,16 +243,50 @@ func readJSON(r io.Reader, take func(string, Decision) error) error {
 		return errors.New("it is no array of decisions")
 	}
 	for n := 1; in.More(); n++ {
-		var d Decision
-		if err := in.Decode(&d); err != nil {
-			return fmt.Errorf("item %d: %w", n, err)
+		var d struct {
+			Decision
+			Decisions []Decision `json:"decisions"`
 		}
-		if err := take(fmt.Sprintf("item %d", n), d); err != nil {
-			return err
+		place := fmt.Sprintf("item %d", n)
+		if err := in.Decode(&d); err != nil {
+			bad := (*json.UnmarshalTypeError)(nil)
+			if !errors.As(err, &bad) {
+				return fmt.Errorf("%s: %w", place, err)
+			}
+			if err := skip(place, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if d.Value != "" || d.Decisions == nil {
+			d.Decisions = append(d.Decisions[:0], d.Decision)
+		}
+		for _, one := range d.Decisions {
+			if err := take(place, one); err != nil {
+				return err
+			}
 		}
 	}
 	if _, err := in.Token(); err != nil {
 		return fmt.Errorf("the array does not end: %w", err)
 	}
 	return nil
+}
+
+// findNew goes to the value of the key "new" of an object.
+func findNew(in *json.Decoder) (json.Token, error) {
+	for in.More() {
+		key, err := in.Token()
+		if err != nil {
+			return nil, err
+		}
+		if key == "new" {
+			return in.Token()
+		}
+		var other json.RawMessage
+		if err := in.Decode(&other); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }

@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/google/uuid"
 
+	"sluice/pipeline"
 	"sluice/pipeline/decisions"
 	"sluice/pipeline/lapi"
+	"sluice/sinks/format"
 )
 
 // Alert is an alert as it is kept.
@@ -27,10 +31,17 @@ type Alert struct {
 	Alert lapi.Alert `json:"alert"`
 	// Decisions are those that were made of it, with their ids, whether or not they are in force.
 	Decisions []Decided `json:"decisions"`
+	// Many is how many it has, where they are too many to be kept with it. Of
+	// those that are remembered the first are in Decisions when it is read;
+	// First and Last are the ids that they lie between.
+	Many  int   `json:"many,omitempty"`
+	First int64 `json:"first,omitempty"`
+	Last  int64 `json:"last,omitempty"`
 }
 
 // Decided is a decision of an alert, as it was made.
 type Decided struct {
+	// ID is its number, 0 for one that was over when its alert came: it was never in force.
 	ID        int64     `json:"id"`
 	UUID      string    `json:"uuid"`
 	Origin    string    `json:"origin"`
@@ -49,14 +60,47 @@ type NewAlert struct {
 	Machine   string
 	Alert     lapi.Alert
 	Decisions []decisions.Decision
+	// View is the alert as conditions of allow-lists look at it; made of Alert when nil.
+	View *pipeline.Alert
+	// Allowed is the item of an allow-list for which nothing was decided, where that is known before; empty for none.
+	Allowed string
+}
+
+func (n *NewAlert) checkID() error {
+	if len(n.UUID) > maxName {
+		return fmt.Errorf("an alert's id has up to %d bytes: %w", maxName, ErrTooLarge)
+	}
+	return nil
+}
+
+// Check tells whether AddAlert would refuse the alert, as it is with the decisions that it was
+// sent with: for whoever has several, all or none of which are to be kept.
+func (n *NewAlert) Check() error {
+	for i := range n.Decisions {
+		if _, err := canonical(&n.Decisions[i]); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(&n.Alert)
+	if err != nil {
+		return err
+	}
+	if len(text) > maxRecord-(1<<20) { // ids and ends come to it
+		return fmt.Errorf("%w: it takes %d bytes", ErrTooLarge, len(text))
+	}
+	return n.checkID()
 }
 
 // perWrite is how many decisions one transaction holds: an alert with more,
 // such as the import of a list, takes several, its own record coming last.
 const perWrite = 5_000
 
+// maxListed is how many decisions are kept and shown with their alert.
+const maxListed = 1_000
+
 // AddAlert keeps an alert and puts its decisions in force, but for those that
-// an allow-list excepts and those whose time is over. It returns the alert's id; for an alert that it has
+// an allow-list excepts and those whose time is over, which stay with the
+// alert. It returns the alert's id; for an alert that it has
 // kept before, the one it has. allowed is how many decisions were excepted.
 func (s *Store) AddAlert(n *NewAlert) (id int64, allowed int, err error) {
 	s.mu.Lock()
@@ -68,27 +112,51 @@ func (s *Store) AddAlert(n *NewAlert) (id int64, allowed int, err error) {
 	} else {
 		n.UUID = uuid.NewString()
 	}
+	if err := n.checkID(); err != nil {
+		return 0, 0, err
+	}
 	now := s.Now()
 	a := Alert{ID: s.alerts + 1, UUID: n.UUID, Machine: n.Machine, Created: now.UTC(), Alert: n.Alert}
 	a.Alert.Decisions = nil
 	made := make([]decisions.Decision, 0, len(n.Decisions))
+	by, all := s.exceptedBy(n)
 	for i := range n.Decisions {
-		d, err := decisions.Canonical(n.Decisions[i])
+		d, err := canonical(&n.Decisions[i])
 		if err != nil {
 			return 0, 0, err
 		}
-		switch {
-		case !d.Until.After(now):
+		m, ok := by, all
+		if !ok {
+			m, ok = s.allowed(&d)
+		}
+		if ok {
+			allowed, by = allowed+1, m
 			continue
-		case s.allowlists.allows(&d, now):
-			allowed++
-			continue
-		case d.UUID == (uuid.UUID{}):
+		}
+		if d.UUID == (uuid.UUID{}) {
 			d.UUID = uuid.New()
 		}
-		d.Alert, d.ID = a.ID, s.index.Seq()+1+int64(len(made))
-		made = append(made, d)
-		a.Decisions = append(a.Decisions, Decided{d.ID, d.UUID.String(), d.Origin, d.Type, d.Scope, d.Value, d.Scenario, d.Until, d.Simulated})
+		d.Alert, d.ID = a.ID, 0
+		if d.Until.Unix() > now.Unix() { // as the index has it, to whose second it ends
+			d.ID = s.index.Seq() + 1 + int64(len(made))
+			made = append(made, d)
+		}
+		if len(n.Decisions) <= maxListed {
+			a.Decisions = append(a.Decisions, decided(&d))
+		}
+	}
+	if len(n.Decisions) > maxListed && len(made) > 0 {
+		a.Many, a.First, a.Last = len(made), made[0].ID, made[len(made)-1].ID
+	}
+	if n.Allowed != "" {
+		noteAllowed(&a.Alert, n.Allowed)
+	}
+	if allowed > 0 {
+		text := by.String()
+		if allowed < len(n.Decisions) {
+			text = fmt.Sprintf("%s, and so on: %d of %d decisions", text, allowed, len(n.Decisions))
+		}
+		noteAllowed(&a.Alert, text)
 	}
 	if err := s.put(&a, made); err != nil {
 		return 0, 0, err
@@ -97,40 +165,74 @@ func (s *Store) AddAlert(n *NewAlert) (id int64, allowed int, err error) {
 	return a.ID, allowed, s.trimAlerts()
 }
 
+// noteAllowed writes into an alert's meta for which item of an allow-list something was not decided.
+func noteAllowed(a *lapi.Alert, by string) {
+	meta, name := lapi.Meta{}, format.MetaAllowlisted
+	if a.Meta != nil {
+		for _, m := range *a.Meta {
+			if m.Key == nil || *m.Key != name {
+				meta = append(meta, m)
+			}
+		}
+	}
+	meta = append(meta, lapi.Meta{{Key: &name, Value: &by}}...)
+	a.Meta = &meta
+}
+
 // put writes an alert and its decisions, and puts these in force.
 func (s *Store) put(a *Alert, made []decisions.Decision) error {
 	text, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("alert %s has no JSON: %w", a.UUID, err)
 	}
-	for last := false; !last; {
-		part := made[:min(perWrite, len(made))]
+	if len(text) > maxRecord {
+		return fmt.Errorf("alert %s: %w: it takes %d bytes, of %d at most", a.UUID, ErrTooLarge, len(text), maxRecord)
+	}
+	room := maxWrite // for what is written with the alert's record
+	if len(text) < ownTable {
+		room -= len(text)
+	}
+	var w blockWriter
+	for kept := false; !kept; {
+		part, blocks := w.portion(made)
 		made = made[len(part):]
-		last = len(made) == 0
+		kept = len(made) == 0 && (len(part) == 0 || size(blocks) <= room)
 		err := s.write(func(txn *badger.Txn) error {
-			for i := range part {
-				if err := txn.Set(key(keyDecision, part[i].ID), appendDecision(nil, &part[i])); err != nil {
-					return err
-				}
+			if err := putBlocks(txn, blocks); err != nil || !kept {
+				return err
 			}
-			if !last {
-				return nil
-			}
-			return errors.Join(
-				txn.Set(key(keyAlert, a.ID), text),
-				txn.Set(named(keyUUID, a.UUID), binary.BigEndian.AppendUint64(nil, uint64(a.ID))),
-			)
+			return putAlert(txn, a, text)
 		})
 		if err != nil {
 			return err
 		}
-		for i := range part {
-			if id, err := s.index.Add(&part[i]); err != nil || id != part[i].ID {
-				return fmt.Errorf("decision %d became %d: %w", part[i].ID, id, errors.Join(err, errTorn))
-			}
+		if err := s.enforce(part); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func putAlert(txn *badger.Txn, a *Alert, text []byte) error {
+	return errors.Join(
+		txn.Set(key(keyAlert, a.ID), text),
+		txn.Set(named(keyUUID, a.UUID), binary.BigEndian.AppendUint64(nil, uint64(a.ID))),
+	)
+}
+
+// enforce puts decisions in force that are durable.
+func (s *Store) enforce(ds []decisions.Decision) error {
+	for part := range slices.Chunk(ds, perExpiry) {
+		if id := s.index.AddCanonical(part); id != part[0].ID {
+			return fmt.Errorf("decision %d became %d: %w", part[0].ID, id, errTorn)
+		}
+	}
+	s.changed.ring()
+	return nil
+}
+
+func decided(d *decisions.Decision) Decided {
+	return Decided{d.ID, d.UUID.String(), d.Origin, d.Type, d.Scope, d.Value, d.Scenario, d.Until, d.Simulated}
 }
 
 // known returns the id under which an alert is kept, 0 for none.
@@ -167,112 +269,117 @@ func (s *Store) Alert(id int64) (*Alert, error) {
 		}
 		return item.Value(func(value []byte) error {
 			a = &Alert{}
-			return json.Unmarshal(value, a)
+			return errors.Join(json.Unmarshal(value, a), a.list(txn))
 		})
 	})
 	return a, err
 }
 
-// Alerts calls yield with the alerts, the newest first, until it returns false.
-func (s *Store) Alerts(yield func(*Alert) bool) error {
-	return s.db.View(func(txn *badger.Txn) error {
-		o := badger.DefaultIteratorOptions
-		o.Prefix, o.Reverse = []byte{keyAlert}, true
-		it := txn.NewIterator(o)
-		defer it.Close()
-		for it.Seek([]byte{keyAlert + 1}); it.ValidForPrefix(o.Prefix); it.Next() {
-			var a Alert
-			if err := it.Item().Value(func(value []byte) error { return json.Unmarshal(value, &a) }); err != nil {
-				return err
-			}
-			if !yield(&a) {
-				return nil
-			}
-		}
-		return nil
-	})
-}
-
-// DeleteAlerts removes alerts and withdraws their decisions.
-func (s *Store) DeleteAlerts(ids []int64) (deleted int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range ids {
-		a, err := s.Alert(id)
-		if err != nil {
-			return deleted, err
-		}
-		if a == nil {
-			continue
-		}
-		for i := range a.Decisions {
-			d := &a.Decisions[i]
-			if err := s.remove(&decisions.Filter{ID: d.ID, Scope: d.Scope, Value: d.Value}, decisions.Deleted, nil); err != nil {
-				return deleted, err
-			}
-		}
-		if err := s.dropAlert(a); err != nil {
-			return deleted, err
-		}
-		deleted++
-	}
-	return deleted, nil
-}
-
-func (s *Store) dropAlert(a *Alert) error {
-	s.kept--
-	return s.write(func(txn *badger.Txn) error {
-		return errors.Join(txn.Delete(key(keyAlert, a.ID)), txn.Delete(named(keyUUID, a.UUID)))
-	})
-}
-
-// trimAlerts drops the oldest alerts beyond what is to be kept. Those with
-// decisions in force stay. It looks at a few at a time.
-func (s *Store) trimAlerts() error {
-	if s.opts.MaxAlerts <= 0 || s.kept <= s.opts.MaxAlerts+s.opts.MaxAlerts/10 {
+// list fills in the first decisions of an alert that has many.
+func (a *Alert) list(txn *badger.Txn) error {
+	if a.Many == 0 {
 		return nil
 	}
-	now := s.Now()
-	var old []*Alert
-	err := s.scan(keyAlert, func(_, value []byte) error {
-		if len(old) >= s.kept-s.opts.MaxAlerts {
-			return errEnough
-		}
-		a := &Alert{}
-		if err := json.Unmarshal(value, a); err != nil {
-			return err
-		}
-		if !s.InForce(a, now) {
-			old = append(old, a)
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
+	it := newBlocks(txn)
+	from, _, ok, err := it.before(a.First)
+	it.Close()
+	if err != nil {
 		return err
 	}
-	for _, a := range old {
-		if err := s.dropAlert(a); err != nil {
+	if !ok {
+		from = a.First
+	}
+	o := badger.DefaultIteratorOptions
+	o.Prefix, o.PrefetchSize = []byte{keyDecision}, 2
+	forward := txn.NewIterator(o)
+	defer forward.Close()
+	for forward.Seek(key(keyDecision, from)); forward.Valid(); forward.Next() {
+		first := int64(binary.BigEndian.Uint64(forward.Item().Key()[1:]))
+		if first > a.Last {
+			return nil
+		}
+		err := forward.Item().Value(func(value []byte) error {
+			return readBlock(first, value, func(d *decisions.Decision) error {
+				if d.Alert == a.ID {
+					a.Decisions = append(a.Decisions, decided(d))
+				}
+				if len(a.Decisions) == maxListed {
+					return errEnough
+				}
+				return nil
+			})
+		})
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// Alerts calls yield with the alerts that there are when it begins, the newest
+// first, until it returns false. Those that are deleted meanwhile may be left
+// out. It reads a page at a time, so that yield may last: no reading is open during it.
+func (s *Store) Alerts(yield func(*Alert) bool) error {
+	const perPage = 64
+	for last := int64(math.MaxInt64); ; {
+		page, err := s.alertsUpTo(last, perPage)
+		if err != nil {
+			return err
+		}
+		for _, a := range page {
+			if !yield(a) {
+				return nil
+			}
+			last = a.ID - 1
+		}
+		if len(page) < perPage {
+			return nil
+		}
+	}
+}
+
+// alertsUpTo returns the newest alerts whose ids are not above the last.
+func (s *Store) alertsUpTo(last int64, limit int) (page []*Alert, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix, o.Reverse, o.PrefetchSize = []byte{keyAlert}, true, limit
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Seek(key(keyAlert, last)); it.ValidForPrefix(o.Prefix) && len(page) < limit; it.Next() {
+			a := &Alert{}
+			if err := it.Item().Value(func(value []byte) error { return errors.Join(json.Unmarshal(value, a), a.list(txn)) }); err != nil {
+				return err
+			}
+			page = append(page, a)
+		}
+		return nil
+	})
+	return page, err
+}
+
 // errEnough ends a scan early.
 var errEnough = errors.New("enough")
 
 // InForce tells whether an alert has a decision in force.
-func (s *Store) InForce(a *Alert, now time.Time) bool {
+func (s *Store) InForce(a *Alert, now time.Time) (in bool) {
+	if a.Many > 0 {
+		s.index.Select(&decisions.Filter{Alert: a.ID}, now, func(*decisions.Decision) bool { in = true; return false })
+		return in
+	}
 	for i := range a.Decisions {
-		if s.decisionInForce(&a.Decisions[i], now) {
+		if s.DecisionInForce(&a.Decisions[i], now) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *Store) decisionInForce(d *Decided, now time.Time) (in bool) {
-	if !d.Until.After(now) {
+// DecisionInForce tells whether a decision of an alert is in force: neither over nor withdrawn.
+func (s *Store) DecisionInForce(d *Decided, now time.Time) (in bool) {
+	if d.ID == 0 || !d.Until.After(now) {
 		return false
 	}
 	f := &decisions.Filter{ID: d.ID, Scope: d.Scope, Value: d.Value}

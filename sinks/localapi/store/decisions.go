@@ -2,8 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -12,42 +11,40 @@ import (
 )
 
 // Delete withdraws the decisions that a filter selects and returns how many.
+// Where they are many, others write in between.
 func (s *Store) Delete(f *decisions.Filter) (deleted int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err = s.remove(f, decisions.Deleted, &deleted)
+	for all := s.index.Find(f, s.Now()); len(all) > 0 && err == nil; {
+		s.mu.Lock()
+		err = s.removeFew(&all, decisions.Deleted, &deleted)
+		s.mu.Unlock()
+	}
 	return deleted, err
 }
 
-// remove must be called with the lock held.
-func (s *Store) remove(f *decisions.Filter, why decisions.Why, count *int) error {
+// removeFew removes as many as one write holds. It must be called with the lock held.
+func (s *Store) removeFew(all *decisions.Found, why decisions.Why, count *int) error {
 	if err := s.failed.Load(); err != nil {
 		return *err
 	}
-	gone := s.index.Remove(f, why, s.Now())
-	if count != nil {
-		*count += len(gone)
+	var gone []decisions.Change
+	for len(*all) > 0 && len(gone) < perWrite {
+		gone = append(gone, s.index.RemoveFew(all, why, perExpiry)...)
 	}
+	*count += len(gone)
 	return s.putRemovals(gone)
 }
 
-// putRemovals makes removals durable that the index has made.
+// putRemovals makes removals durable that the index has made, one after the
+// other. Without that the store ends: memory knows what the disk does not.
 func (s *Store) putRemovals(gone []decisions.Change) error {
-	for len(gone) > 0 {
-		part := gone[:min(perWrite, len(gone))]
-		gone = gone[len(part):]
+	for part := range slices.Chunk(gone, perWrite) {
 		err := s.write(func(txn *badger.Txn) error {
-			for i := range part {
-				e := badger.NewEntry(key(keyRemoval, part[i].Seq), appendRemoval(nil, &part[i]))
-				if err := errors.Join(txn.Delete(key(keyDecision, part[i].ID)), txn.SetEntry(e)); err != nil {
-					return err
-				}
-			}
-			return nil
+			return txn.Set(key(keyRemoval, part[0].Seq), appendRemovals(nil, part))
 		})
 		if err != nil {
-			return err
+			return s.fail(err)
 		}
+		s.changed.ring()
 	}
 	return nil
 }
@@ -75,24 +72,13 @@ func (s *Store) Expire() (expired int, err error) {
 // Run expires decisions at the second in which they end, and forgets old
 // removals, until ctx is done. after sends the time once when a while has passed.
 func (s *Store) Run(ctx context.Context, after func(time.Duration) <-chan time.Time) error {
-	forget := s.Now()
-	type mark struct {
-		at  time.Time
-		seq int64
-	}
-	var marks []mark // where the log stood, so that what is older than Remember is known
+	var m memory
 	for {
 		if _, err := s.Expire(); err != nil {
 			return err
 		}
 		now := s.Now()
-		if !now.Before(forget) {
-			forget = now.Add(time.Minute)
-			marks = append(marks, mark{now, s.index.Seq()})
-			upTo := int64(0)
-			for len(marks) > 0 && now.Sub(marks[0].at) >= s.opts.Remember {
-				upTo, marks = marks[0].seq, marks[1:]
-			}
+		if upTo := m.upTo(s, now); upTo > 0 {
 			if err := s.Forget(upTo); err != nil {
 				return err
 			}
@@ -103,39 +89,4 @@ func (s *Store) Run(ctx context.Context, after func(time.Duration) <-chan time.T
 			return nil
 		}
 	}
-}
-
-// Forget drops the removals up to a number: a bouncer that stood before it begins anew.
-func (s *Store) Forget(upTo int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	last := s.index.Seq()
-	var old [][]byte
-	err := s.scan(keyRemoval, func(k, _ []byte) error {
-		if n := int64(binary.BigEndian.Uint64(k)); n > upTo {
-			return errEnough
-		}
-		old = append(old, append([]byte{keyRemoval}, k...))
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return err
-	}
-	for len(old) > 0 {
-		part := old[:min(perWrite, len(old))]
-		old = old[len(part):]
-		err := s.write(func(txn *badger.Txn) error {
-			for _, k := range part {
-				if err := txn.Delete(k); err != nil {
-					return err
-				}
-			}
-			return txn.Set([]byte{keyLast}, binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(last)), uint64(upTo)))
-		})
-		if err != nil {
-			return err
-		}
-	}
-	s.index.Forget(upTo)
-	return nil
 }

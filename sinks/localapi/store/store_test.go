@@ -3,13 +3,16 @@ package store
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/goleak"
+	"golang.org/x/crypto/bcrypt"
 
 	"sluice/pipeline/decisions"
 	"sluice/pipeline/lapi"
@@ -43,7 +46,7 @@ func newWorld(t *testing.T, opts func(*Options)) *world {
 
 func (w *world) open() {
 	w.t.Helper()
-	o := Options{Dir: w.dir, Now: func() time.Time { return w.now }, Remember: time.Hour}
+	o := Options{Dir: w.dir, Now: func() time.Time { return w.now }, Remember: time.Hour, PasswordCost: bcrypt.MinCost}
 	if w.opts != nil {
 		w.opts(&o)
 	}
@@ -174,11 +177,11 @@ func TestAlertsComeTheNewestFirstAndTheOldestGo(t *testing.T) {
 func TestWhatIsAllowedIsNotDecided(t *testing.T) {
 	w := newWorld(t, nil)
 	w.add("before", w.ban("192.0.2.1", time.Hour), w.ban("192.0.2.0/30", time.Hour), w.ban("192.0.2.0/16", time.Hour), w.ban("198.51.100.1", time.Hour))
-	n, err := w.SetAllowlist(Allowlist{Name: "office", Items: []Allowed{{Value: "192.0.2.7/24", Comment: "us"}, {Value: "2001:db8::/32", Until: w.now.Add(time.Minute)}}})
-	if err != nil || n != 2 {
+	_, n, err := w.ChangeAllowlist("office", AllowlistChange{Add: []Allowed{{Value: "192.0.2.7/24", Comment: "us"}, {Value: "2001:db8::/32", Until: w.now.Add(time.Minute)}}})
+	if err != nil || n != 3 {
 		t.Errorf("withdrawn %d, %v", n, err)
 	}
-	if got := w.inForce(); len(got) != 2 || !strings.Contains(got[0], "192.0.0.0/16") {
+	if got := w.inForce(); len(got) != 1 || !strings.Contains(got[0], "198.51.100.1") {
 		t.Errorf("in force are %v", got)
 	}
 	_, allowed, err := w.AddAlert(&NewAlert{UUID: "after", Decisions: []decisions.Decision{w.ban("192.0.2.200", time.Hour), w.ban("2001:db8::1", time.Hour), w.ban("198.51.100.2", time.Hour)}})
@@ -196,7 +199,7 @@ func TestWhatIsAllowedIsNotDecided(t *testing.T) {
 	if err := w.DeleteAllowlist("office"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("error = %v", err)
 	}
-	if _, err := w.SetAllowlist(Allowlist{Name: "x", Items: []Allowed{{Value: "nowhere"}}}); err == nil {
+	if _, _, err := w.ChangeAllowlist("x", AllowlistChange{Add: []Allowed{{Value: "nowhere"}}}); err == nil {
 		t.Error("an allow-list takes what is no address")
 	}
 }
@@ -213,8 +216,13 @@ func TestKeysAreKnownByTheirHashes(t *testing.T) {
 	if _, err := w.AddBouncer("other", key); !errors.Is(err, ErrExists) {
 		t.Errorf("a key of two: %v", err)
 	}
-	if err := w.Pulled("fw", func(b *Bouncer) { b.Seen = 7 }); err != nil {
-		t.Fatal(err)
+	for _, told := range []int64{5, 7} { // when it asks again, it has got what it was told before
+		if err := w.Pulled("fw", func(b *Bouncer) { b.Seen = told }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b := w.Bouncers()[0]; b.Seen != 7 || b.Sure != 5 {
+		t.Errorf("after two answers the bouncer is %+v", b)
 	}
 	w.reopen()
 	if b, ok := w.BouncerOf(key); !ok || b.Name != "fw" || b.Seen != 7 || strings.Contains(b.KeyHash, key) {
@@ -242,7 +250,7 @@ func TestKeysAreKnownByTheirHashes(t *testing.T) {
 }
 
 func TestPasswordsAreKnownByTheirHashes(t *testing.T) {
-	w := newWorld(t, nil)
+	w := newWorld(t, func(o *Options) { o.PasswordCost = 0 })
 	if err := w.AddMachine("agent", "hunter2", false); err != nil {
 		t.Fatal(err)
 	}
@@ -261,6 +269,8 @@ func TestPasswordsAreKnownByTheirHashes(t *testing.T) {
 	}
 	if m, ok := w.Machine("agent"); !ok || m.Valid || strings.Contains(m.PasswordHash, "hunter2") {
 		t.Errorf("the machine is %+v", m)
+	} else if cost, err := bcrypt.Cost([]byte(m.PasswordHash)); err != nil || cost < 10 {
+		t.Errorf("its password is hashed at the cost of %d, %v", cost, err)
 	}
 	if err := w.ChangeMachine("agent", func(m *Machine) { m.Valid = true }); err != nil {
 		t.Fatal(err)
@@ -279,17 +289,56 @@ func TestPasswordsAreKnownByTheirHashes(t *testing.T) {
 	}
 }
 
-func FuzzDecodeDecision(f *testing.F) {
-	d := decisions.Decision{Origin: "crowdsec", Type: "ban", Scope: "Ip", Value: "192.0.2.1", Scenario: "a/b", Until: begin, Alert: 3}
-	f.Add(appendDecision(nil, &d))
-	f.Add(appendRemoval(nil, &decisions.Change{Why: decisions.Expired, Decision: d}))
+// FuzzReadBlock holds a block to what comes of writing it again.
+func FuzzReadBlock(f *testing.F) {
+	var w blockWriter
+	w.fill([]decisions.Decision{
+		{ID: 7, Origin: "crowdsec", Type: "ban", Scope: "Ip", Value: "192.0.2.1", Scenario: "a/b", Until: begin, Alert: 3},
+		{ID: 8, Origin: "crowdsec", Type: "ban", Scope: "Range", Value: "2001:db8::/32", Scenario: "a/b", Until: begin, Alert: 4},
+		{ID: 12, Origin: "cscli", Type: "captcha", Scope: "Country", Value: "FR", Until: begin.Add(time.Hour), Simulated: true},
+	})
+	f.Add(w.bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if d, err := decodeDecision(b); err == nil {
-			if again, err := decodeDecision(appendDecision(nil, &d)); err != nil || again != d {
-				t.Errorf("%+v becomes %+v, %v", d, again, err)
-			}
+		read := func(b []byte) (ds []decisions.Decision, err error) {
+			err = readBlock(7, b, func(d *decisions.Decision) error {
+				c, err := decisions.Canonical(*d)
+				ds = append(ds, c)
+				return err
+			})
+			return ds, err
 		}
-		_, _ = decodeRemoval(b)
+		ds, err := read(b)
+		if err != nil || len(ds) == 0 {
+			return
+		}
+		var w blockWriter
+		w.reset(7)
+		for i := range ds {
+			w.add(&ds[i])
+		}
+		if again, err := read(w.bytes()); err != nil || !slices.Equal(again, ds) {
+			t.Errorf("%+v becomes %+v, %v", ds, again, err)
+		}
+	})
+}
+
+// FuzzReadRemovals holds removals to what comes of writing them again.
+func FuzzReadRemovals(f *testing.F) {
+	changes := func(all []removal) (out []decisions.Change) {
+		for _, r := range all {
+			out = append(out, decisions.Change{Seq: r.seq, Why: r.why, Decision: decisions.Decision{ID: r.id}})
+		}
+		return out
+	}
+	f.Add(appendRemovals(nil, changes([]removal{{7, 20, decisions.Deleted}, {3, 21, decisions.Expired}})))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, err := readRemovals(nil, 20, b)
+		if err != nil {
+			return
+		}
+		if again, err := readRemovals(nil, 20, appendRemovals(nil, changes(all))); err != nil || !slices.Equal(again, all) {
+			t.Errorf("%+v becomes %+v, %v", all, again, err)
+		}
 	})
 }
 
@@ -316,6 +365,73 @@ func BenchmarkImport(b *testing.B) {
 		b.ReportMetric(1_000_000/b.Elapsed().Seconds()*float64(b.N), "decisions/s")
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestAnAlertOfAnySizeIsWrittenWithItsDecisions has the alert's own record and
+// the blocks of its decisions be of all lengths: Badger takes less at once than both are at their most.
+func TestAnAlertOfAnySizeIsWrittenWithItsDecisions(t *testing.T) {
+	w := newWorld(t, nil)
+	want := 0
+	for _, n := range []int{0, 1, 900, 2500} {
+		for _, length := range []int{1_000, 100_000, 150_000, 240_000, 262_000, 300_000} {
+			a := &NewAlert{Alert: lapi.Alert{Message: strings.Repeat("x", length)}, Decisions: make([]decisions.Decision, n)}
+			for i := range a.Decisions {
+				want++
+				a.Decisions[i] = decisions.Decision{Origin: "cscli", Type: "ban", Scope: "Ip", Value: fmt.Sprintf("10.%d.%d.%d", want>>16, want>>8&255, want&255), Until: begin.Add(time.Hour)}
+			}
+			if _, _, err := w.AddAlert(a); err != nil {
+				t.Fatalf("%d decisions with an alert of %d bytes: %v", n, length, err)
+			}
+		}
+	}
+	w.reopen()
+	if got := w.index.Len(); got != want {
+		t.Errorf("%d decisions are in force, want %d", got, want)
+	}
+}
+
+// TestManySmallChangesAreForgottenAtOnce makes and ends more decisions one by
+// one than Badger takes keys in a transaction.
+func TestManySmallChangesAreForgottenAtOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	const n = 4_000
+	for part := range slices.Chunk(slices.Collect(sequence(n)), 500) { // as they are on the disk; one by one takes as many syncs
+		err := w.write(func(txn *badger.Txn) error {
+			for _, i := range part {
+				var one blockWriter
+				d := decisions.Decision{ID: i, Origin: "cscli", Type: "ban", Scope: "Ip", Value: fmt.Sprintf("10.0.%d.%d", i>>8, i&255), Until: begin}
+				_, blocks := one.portion([]decisions.Decision{d})
+				gone := appendRemovals(nil, []decisions.Change{{Seq: n + i, Why: decisions.Expired, Decision: d}})
+				if err := errors.Join(putBlocks(txn, blocks), txn.Set(key(keyRemoval, n+i), gone)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.reopen()
+	if got := w.index.Seq(); got != 2*n || w.index.Len() != 0 {
+		t.Fatalf("there are %d decisions after %d changes", w.index.Len(), got)
+	}
+	if err := w.Forget(w.index.Seq()); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []byte{keyDecision, keyRemoval} {
+		if err := w.scan(kind, func([]byte, []byte) error { return errTorn }); err != nil {
+			t.Errorf("records of kind %c are left", kind)
+		}
+	}
+}
+
+// sequence gives the numbers from 1 to n.
+func sequence(n int64) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for i := int64(1); i <= n && yield(i); i++ {
 		}
 	}
 }
