@@ -27,12 +27,12 @@ test: ## the whole suite; RACE=1 adds the race detector, PKG narrows it
 # Packages with tests on real parts, by the tag that keeps those out of the unit suite.
 INTEGRATION = $(shell grep -rl --include='*_test.go' '^//go:build integration' . | xargs -n1 dirname | sort -u)
 
-integration: ## the tests on real parts; what a machine lacks is skipped aloud; RUN narrows them
-	$(GO) test -tags integration -count 1 -v -p 1 -timeout $(or $(TIMEOUT),20m) $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(or $(PKG),$(INTEGRATION))
+integration: ## the tests on real parts; what a machine lacks is skipped aloud; RUN narrows them, JOBS is how many packages at once (2)
+	$(GO) test -tags integration -count 1 -v -p $(or $(JOBS),2) -timeout $(or $(TIMEOUT),20m) $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(or $(PKG),$(INTEGRATION))
 
 soak: ## the same for hours: more kills, more seeds
 	SLUICE_SEEDS=10000 $(GO) test -count 1 -timeout 2h -run TestSimulation ./cmd/internal/simulation
-	SLUICE_SOAK=1 $(MAKE) integration TIMEOUT=$(or $(TIMEOUT),6h)
+	SLUICE_SOAK=1 $(MAKE) integration JOBS=$(or $(JOBS),1) TIMEOUT=$(or $(TIMEOUT),6h)
 
 lint: ## formatting, vet and staticcheck
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi

@@ -154,7 +154,7 @@ type readRecord struct {
 // committed reads a topic of one partition with the Kafka source, from one offset to another.
 func (b *broker) committed(ctx context.Context, topic string, from, last int64, maxBytes component.Bytes) ([]readRecord, error) {
 	config := kafka.Default()
-	config.Brokers, config.Topics, config.MaxBytes, config.OnReset = b.Brokers(), []string{topic}, maxBytes, kafka.StartEarliest
+	config.Brokers, config.Topics, config.MaxBytes, config.OnReset = b.Brokers(), []string{topic}, maxBytes, sources.ResetEarliest
 	s, err := kafka.New("k", config, sources.Env{})
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ type groupMember struct {
 	reading map[pipeline.Partition]bool
 	read    []string // values
 	history map[pipeline.Partition][]sources.Tenure
-	revoked error // by the last revoke
+	revoked error // of all revokes: on a busy machine one more may come behind the one that is looked for
 }
 
 // stoppableClock is the wall's; stopped, no wait ends until it goes on, as for a process under SIGSTOP.
@@ -156,7 +156,7 @@ func (m *groupMember) Revoked(ctx context.Context, parts []pipeline.Partition) e
 	err := m.Commit(ctx, at)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.revoked = err
+	m.revoked = errors.Join(m.revoked, err)
 	for _, p := range parts {
 		delete(m.reading, p)
 	}
@@ -255,7 +255,7 @@ func TestMembersOfAGroup(t *testing.T) {
 		defer one.mu.Unlock()
 		return errors.Is(one.revoked, sources.ErrFenced), nil
 	}); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; its commits at revokes came to %v", err, one.revoked)
 	}
 
 	// The history outlives all members.

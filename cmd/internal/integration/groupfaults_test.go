@@ -49,6 +49,7 @@ func TestAGroupCountsEveryRecordOnce(t *testing.T) {
 		}
 	}
 	wait := func(d time.Duration) func() error { return func() error { return rig.Pause(ctx, d) } }
+	stop := func(in *instance) func() error { return func() error { return s.stop(ctx, in) } }
 	do(
 		wait(2*time.Second),
 		func() error { return one.Process().Signal(syscall.SIGSTOP) },
@@ -59,12 +60,12 @@ func TestAGroupCountsEveryRecordOnce(t *testing.T) {
 		wait(time.Second),
 		two.Start,
 		wait(3*time.Second),
-		one.Stop,
+		stop(one),
 		wait(500*time.Millisecond),
 		one.Start,
 	)
 	three := s.newInstance(t, "three", 0, 0)
-	do(three.Start, wait(2*time.Second), three.Stop)
+	do(three.Start, wait(2*time.Second), stop(three))
 	if err := <-produced; err != nil {
 		t.Fatal(err)
 	}

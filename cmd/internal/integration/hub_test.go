@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"sluice/benchmarks/workload"
+	"sluice/cmd/internal/integration/rig"
 )
 
 // wholeHub are all rules of CrowdSec's hub.
@@ -24,11 +25,8 @@ func wholeHub(t *testing.T) map[string]any {
 // hub returns the folder of CrowdSec's hub, or skips the test.
 func hub(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("SLUICE_HUB")
-	if dir == "" {
-		dir = filepath.Join(parts.root, "..", "shared", "hub")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "tests")); err != nil {
+	dir, ok := rig.Hub(parts.root)
+	if !ok {
 		t.Skip("integration: skipped 1 part: no hub (set SLUICE_HUB to a clone of it)")
 	}
 	return dir

@@ -135,6 +135,15 @@ func (s *setup) loaded(ctx context.Context, in *instance) error {
 	})
 }
 
+// stop ends an instance in good order, once it has taken up its state: before,
+// the signal may come to a process that does not listen for it yet.
+func (s *setup) stop(ctx context.Context, in *instance) error {
+	if err := s.loaded(ctx, in); err != nil {
+		return err
+	}
+	return in.Stop()
+}
+
 // caughtUp waits until the group has committed the end of every partition:
 // with durable state, that is when the state of all records is on disk.
 func (s *setup) caughtUp(ctx context.Context, instances []*instance) error {

@@ -46,7 +46,7 @@ func TestKillGroup(t *testing.T) {
 			both.Go(func() error {
 				return s.broker.produce(ctx2, s.topic, records, int(float64(len(records))/length.Seconds()))
 			})
-			both.Go(func() error { return upheaval(ctx2, seed, events, members) })
+			both.Go(func() error { return s.upheaval(ctx2, seed, events, members) })
 			if err := both.Wait(); err != nil {
 				t.Fatal(err)
 			}
@@ -77,7 +77,7 @@ func (s *setup) members(t *testing.T, n int) []*instance {
 
 // upheaval has members join, leave, die and freeze, and in the end has all of
 // them there.
-func upheaval(ctx context.Context, seed uint64, events int, members []*instance) error {
+func (s *setup) upheaval(ctx context.Context, seed uint64, events int, members []*instance) error {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	away := make(map[*instance]bool)
 	for range events {
@@ -92,7 +92,7 @@ func upheaval(ctx context.Context, seed uint64, events int, members []*instance)
 			err = m.Start()
 		case what == 0:
 			away[m] = true
-			err = m.Stop()
+			err = s.stop(ctx, m)
 		case what == 1:
 			away[m] = true
 			err = m.Kill()

@@ -67,8 +67,6 @@ func TestMain(m *testing.M) {
 
 // withParts builds sluice and starts Kafka around the tests.
 func withParts(run func() int) (code int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
 	if parts.root, err = rig.Root(); err != nil {
 		return 0, err
 	}
@@ -81,6 +79,8 @@ func withParts(run func() int) (code int, err error) {
 	if err := rig.Build(parts.binary); err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
 	if parts.broker, err = startBroker(ctx, filepath.Join(dir, "kafka"), kafkatest.Options{}); err != nil {
 		return 0, err
 	}

@@ -5,7 +5,6 @@ package amqp_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +43,7 @@ func startRabbit(t *testing.T, files tlstest.Files) *rabbit {
 	epmd := rig.Need(t, "erlang-base", "epmd")
 	dir := t.TempDir()
 	r := &rabbit{plain: rig.Port(t), tls: rig.Port(t)}
-	mapper, distribution := rig.Port(t), lowPort(t)
+	mapper, distribution := rig.Port(t), rig.Port(t)
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -83,20 +82,6 @@ func startRabbit(t *testing.T, files tlstest.Files) *rabbit {
 		return conn.Close()
 	})
 	return r
-}
-
-// lowPort returns a free port that no connection is given as its own while the
-// broker is gone: Erlang does not start when its port for other nodes is taken.
-func lowPort(t *testing.T) int {
-	t.Helper()
-	for port := 20_000 + os.Getpid()%5000; port < 30_000; port++ {
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port below 30000 is free")
-	return 0
 }
 
 // url is the broker's address with the user and the password.

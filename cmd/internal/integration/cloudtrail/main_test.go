@@ -216,10 +216,11 @@ func announcement(shape int, keys ...string) string {
 	return direct
 }
 
-// until waits for something to hold.
+// until waits for something to hold: for minutes, since moto answers a thousand
+// requests for objects in seconds, or in a minute where others keep the machine busy.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	end := time.Now().Add(time.Minute)
+	end := time.Now().Add(5 * time.Minute)
 	for !holds() {
 		if time.Now().After(end) {
 			t.Fatalf("waiting for %s took too long", what)

@@ -104,38 +104,10 @@ func (l *logs) mustProduce(t *testing.T, n int) {
 func TestKilledWhileEventsCome(t *testing.T) {
 	l := newLogs(t, "/test/a", "/test/b")
 	in := rig.New(t, "one", l.source(l.server.Address, nil))
-	kills := 5
-	if rig.Soak() {
-		kills = 50
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() {
-		for range kills * 8 {
-			if err := l.produce(ctx, 50); err != nil {
-				done <- err
-				return
-			}
-			if err := rig.Pause(ctx, 50*time.Millisecond); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for i := range kills {
-		in.Start(t)
-		in.WaitFor(t, "the state is loaded")
-		if err := rig.Pause(ctx, time.Duration(250+i*67)*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		in.Kill(t)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	in.Start(t)
+	kills := in.KillUnder(t, rig.Load{
+		Kills: 5, Rounds: 8, Pause: 50 * time.Millisecond,
+		Produce: func(ctx context.Context) error { return l.produce(ctx, 50) },
+	})
 	in.Drained(t, l.put)
 	in.Stop(t)
 	in.Tally(t).ExactlyOnce(t, l.put)

@@ -95,22 +95,21 @@ func (e *engine) produce(t *testing.T, name string, from, n int, more ...string)
 	}
 }
 
+// source is the configuration of sluice's source. It reads what containers wrote
+// before it was first there, too, which is some time after the state is loaded.
 func (e *engine) source() map[string]any {
 	return map[string]any{
-		"type": "docker", "docker_host": "unix://" + e.socket(), "container_name_regexp": []string{"^probe"},
+		"type": "docker", "docker_host": "unix://" + e.socket(), "container_name_regexp": []string{"^probe"}, "since": "1h",
 		"check_interval": "300ms", "backoff_min": "50ms", "backoff_max": "300ms",
 	}
 }
 
-// TestKilledWhileContainersWrite kills sluice again and again, while containers
-// come, write and end, one of them with a terminal.
+// TestKilledWhileContainersWrite kills sluice again and again, and stops it in
+// good order once, while containers come, write and end, one of them with a terminal.
 func TestKilledWhileContainersWrite(t *testing.T) {
 	e := newEngine(t)
 	in := rig.New(t, "one", rig.Probing(e.source()))
 	in.StartReady(t, "the state is loaded")
-	if err := rig.Pause(t.Context(), 500*time.Millisecond); err != nil { // what is written before the first start is not read
-		t.Fatal(err)
-	}
 	const each = 400
 	total := 0
 	for i := range 5 {
@@ -123,7 +122,11 @@ func TestKilledWhileContainersWrite(t *testing.T) {
 		if err := rig.Pause(t.Context(), time.Duration(100+i*77)*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		in.Kill(t)
+		if i == 3 {
+			in.Stop(t)
+		} else {
+			in.Kill(t)
+		}
 		in.StartReady(t, "the state is loaded")
 	}
 	in.Drained(t, total)
@@ -136,9 +139,6 @@ func TestTheEngineGoesAway(t *testing.T) {
 	e := newEngine(t)
 	in := rig.New(t, "one", rig.Probing(e.source()))
 	in.StartReady(t, "the state is loaded")
-	if err := rig.Pause(t.Context(), 500*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
 	e.produce(t, "probe", 0, 200)
 	in.Drained(t, 100)
 	e.service.Kill(t)

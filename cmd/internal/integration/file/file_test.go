@@ -146,16 +146,16 @@ func following(t *testing.T, w *writer) *rig.Instance {
 	}))
 }
 
-// TestRotationsAndKillsUnderLoad kills the process at random moments while
+// TestRotationsAndKillsUnderLoad kills the process, or stops it in good order, at random moments while
 // lines are written and files are rotated, with it up and with it down.
 func TestRotationsAndKillsUnderLoad(t *testing.T) {
 	rounds := 8
-	if os.Getenv("SLUICE_SOAK") != "" {
+	if rig.Soak() {
 		rounds = 80
 	}
 	w := newWriter(t)
 	in := following(t, w)
-	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	r := rand.New(rand.NewPCG(rig.Seed(t), 0))
 	in.StartReady(t, "the state is loaded")
 	for i := range rounds {
 		var writing sync.WaitGroup
@@ -167,7 +167,11 @@ func TestRotationsAndKillsUnderLoad(t *testing.T) {
 			w.write(1000)
 		})
 		time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
-		in.Kill(t)
+		if i%3 == 2 {
+			in.Stop(t)
+		} else {
+			in.Kill(t)
+		}
 		writing.Wait()
 		switch i % 4 { // while nobody looks
 		case 1:

@@ -110,11 +110,9 @@ func syslogNG(t *testing.T, place string, first, n int) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	download := exec.CommandContext(ctx, "apt-get", "download", "syslog-ng-core", "syslog-ng-mod-http", "libivykis0", "libnet1", "libjson-c5",
-		"libglib2.0-0", "libwrap0", "libpcre3", "libcurl4")
-	download.Dir = dir
-	if out, err := download.CombinedOutput(); err != nil {
-		t.Skipf("skipped 1 part: syslog-ng cannot be downloaded: %v: %s", err, out)
+	err := rig.Download(ctx, dir, "syslog-ng-core", "syslog-ng-mod-http", "libivykis0", "libnet1", "libjson-c5", "libglib2.0-0", "libwrap0", "libpcre3", "libcurl4")
+	if err != nil {
+		t.Skipf("skipped 1 part: syslog-ng cannot be downloaded: %v", err)
 	}
 	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil {

@@ -54,6 +54,10 @@ func newJournal(t *testing.T) *journal {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() { // where the writer keeps an entry to itself, nobody has read it
+			all, err := exec.Command(journalctl, "--directory="+filepath.Join(j.dir, "logs"), "--output=cat", "--output-fields=_PID").Output()
+			t.Logf("the journal has %d of %d entries, %v", bytes.Count(all, []byte("\n")), j.entries, err)
+		}
 		in.Close()
 		if err := cmd.Wait(); err != nil || t.Failed() {
 			t.Logf("systemd-journal-remote: %v\n%s", err, said.String())
@@ -121,42 +125,19 @@ func (j *journal) source(more map[string]any) map[string]any {
 func TestKilledWhileEntriesCome(t *testing.T) {
 	j := newJournal(t)
 	in := rig.New(t, "one", rig.Probing(j.source(nil)))
-	kills := 6
-	if rig.Soak() {
-		kills = 60
-	}
-	done := make(chan error, 1)
-	go func() {
-		for range kills * 10 {
-			if err := j.produce(100); err != nil {
-				done <- err
+	kills := in.KillUnder(t, rig.Load{
+		Kills: 6, Rounds: 10, Pause: 40 * time.Millisecond,
+		Produce: func(context.Context) error { return j.produce(100) },
+		Before: func(kill int) {
+			if kill%2 > 0 {
 				return
 			}
-			if err := rig.Pause(t.Context(), 40*time.Millisecond); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for i := range kills {
-		in.Start(t)
-		in.WaitFor(t, "the state is loaded")
-		if err := rig.Pause(t.Context(), time.Duration(200+i*67)*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		if i%2 == 0 {
 			j.kill(t)
 			if err := rig.Pause(t.Context(), 100*time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
-		}
-		in.Kill(t)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	in.Start(t)
+		},
+	})
 	in.Drained(t, j.entries)
 	in.Stop(t)
 	in.Tally(t).ExactlyOnce(t, j.entries)
@@ -198,25 +179,12 @@ func TestTheJournalGoesAway(t *testing.T) {
 
 // TestRulesFire has rules find somebody who guesses passwords.
 func TestRulesFire(t *testing.T) {
-	root, err := rig.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	hub := os.Getenv("SLUICE_HUB")
-	if hub == "" {
-		hub = filepath.Join(root, "..", "shared", "hub")
-	}
-	for _, c := range []struct{ name, root, collection, scenario string }{
-		{"starter rules", filepath.Join(root, "configs", "rules"), "sluice/linux", "sluice/ssh-bf"},
-		{"the hub's rules", hub, "crowdsecurity/linux", "crowdsecurity/ssh-bf"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if _, err := os.Stat(filepath.Join(c.root, "collections")); err != nil {
-				t.Skipf("skipped 1 part: no rules in %s (set SLUICE_HUB to a clone of the hub)", c.root)
-			}
+	for _, rules := range rig.LinuxRules(t) {
+		t.Run(rules.Name, func(t *testing.T) {
+			rules.Need(t)
 			j := newJournal(t)
 			in := rig.New(t, "one", rig.Config{
-				"rules":   map[string]any{"roots": []string{c.root}, "collections": []string{c.collection}},
+				"rules":   rules.Config(),
 				"sources": []any{j.source(map[string]any{"units": []string{"ssh.service"}})},
 			})
 			in.StartReady(t, "the state is loaded")
@@ -232,7 +200,7 @@ func TestRulesFire(t *testing.T) {
 				if err != nil && !os.IsNotExist(err) {
 					return false, err
 				}
-				return bytes.Contains(text, []byte(c.scenario)) && bytes.Contains(text, []byte("192.0.2.1")), nil
+				return bytes.Contains(text, []byte(rules.Scenario)) && bytes.Contains(text, []byte("192.0.2.1")), nil
 			}); err != nil {
 				t.Fatal(err)
 			}

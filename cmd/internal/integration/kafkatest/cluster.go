@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,16 +63,16 @@ func (k *Kafka) Start(ctx context.Context, dir string, o Options) (*Cluster, err
 	}
 	c := &Cluster{kafka: k, opts: o}
 	each := 2 + len(o.Listeners)
-	ports, err := freePorts(each * o.Nodes)
+	ports, err := process.Ports(each * o.Nodes)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	for i := range o.Nodes {
 		n := &node{id: i + 1, dir: filepath.Join(dir, "node-"+strconv.Itoa(i+1)), listeners: make(map[string]string)}
 		own := ports[each*i:]
-		n.broker, n.controller, own = own[0], own[1], own[2:]
+		n.broker, n.controller, own = loopback(own[0]), loopback(own[1]), own[2:]
 		for j, name := range slices.Sorted(maps.Keys(o.Listeners)) {
-			n.listeners[name] = own[j]
+			n.listeners[name] = loopback(own[j])
 		}
 		c.nodes = append(c.nodes, n)
 	}
@@ -90,6 +89,8 @@ func (k *Kafka) Start(ctx context.Context, dir string, o Options) (*Cluster, err
 	}
 	return c, nil
 }
+
+func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 // Brokers returns the addresses of all nodes, ended ones among them.
 func (c *Cluster) Brokers() []string {
@@ -144,6 +145,7 @@ func (c *Cluster) format(ctx context.Context) error {
 	if _, err := rand.Read(id[:]); err != nil {
 		return fmt.Errorf("kafka: an id for the cluster: %w", err)
 	}
+	id[0] &= 0x7f // so that the id begins with a letter: with a dash, one of 64, Kafka's tool takes it for an option
 	cluster := base64.RawURLEncoding.EncodeToString(id[:])
 	var wait sync.WaitGroup
 	errs := make([]error, len(c.nodes))
@@ -269,18 +271,4 @@ func (n *node) ended() error {
 	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
 	last := bytes.Join(lines[max(0, len(lines)-10):], []byte("\n"))
 	return fmt.Errorf("kafka: node %d ended: %w; the end of its log:\n%s", n.id, n.process.Wait(), last)
-}
-
-// freePorts returns loopback addresses that nobody listens on.
-func freePorts(n int) ([]string, error) {
-	var out []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("kafka: looking for a free port: %w", err)
-		}
-		defer l.Close() // all at once, so that no port comes twice
-		out = append(out, l.Addr().String())
-	}
-	return out, nil
 }

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"sluice/cmd/internal/integration/process"
 )
 
 //go:embed pom.xml
@@ -49,6 +51,11 @@ func Install(ctx context.Context) (*Kafka, error) {
 	if err := os.WriteFile(project, pom, 0o600); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
+	done, err := process.Alone(ctx, "maven")
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	defer done()
 	cmd := exec.CommandContext(ctx, maven, "--batch-mode", "--quiet", "--file", project,
 		"dependency:build-classpath", "-Dmdep.outputFile="+out)
 	if text, err := cmd.CombinedOutput(); err != nil {

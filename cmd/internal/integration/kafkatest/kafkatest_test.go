@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -27,22 +26,9 @@ func TestMain(m *testing.M) {
 // start returns a cluster with a topic "t" of two partitions and ten records in each.
 func start(t *testing.T, nodes int) (*kafkatest.Cluster, *kafkatest.Admin) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	c, admin := kafka.StartFor(t, kafkatest.Options{Nodes: nodes})
+	ctx, cancel := context.WithTimeout(t.Context(), kafkatest.Starting)
 	defer cancel()
-	c, err := kafka.Start(ctx, t.TempDir(), kafkatest.Options{Nodes: nodes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	admin, err := kafkatest.NewAdmin(c.Brokers())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(admin.Close)
 	if err := admin.CreateTopic(ctx, "t", 2, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +77,7 @@ func TestOneNode(t *testing.T) {
 
 func TestThreeNodesOutliveOne(t *testing.T) {
 	c, admin := start(t, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), kafkatest.Starting)
 	defer cancel()
 	leader, err := admin.Leader(ctx, "t", 0)
 	if err != nil {

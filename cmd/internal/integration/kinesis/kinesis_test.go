@@ -97,38 +97,10 @@ func (s *stream) open(t *testing.T) []types.Shard {
 func TestKilledWhileRecordsCome(t *testing.T) {
 	s := newStream(t, 3)
 	in := rig.New(t, "one", s.source(s.server.Address))
-	kills := 6
-	if rig.Soak() {
-		kills = 60
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() {
-		for range kills * 8 {
-			if err := s.produce(ctx, 100); err != nil {
-				done <- err
-				return
-			}
-			if err := rig.Pause(ctx, 50*time.Millisecond); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for i := range kills {
-		in.Start(t)
-		in.WaitFor(t, "the state is loaded")
-		if err := rig.Pause(ctx, time.Duration(200+i*67)*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		in.Kill(t)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	in.Start(t)
+	kills := in.KillUnder(t, rig.Load{
+		Kills: 6, Rounds: 8, Pause: 50 * time.Millisecond,
+		Produce: func(ctx context.Context) error { return s.produce(ctx, 100) },
+	})
 	in.Drained(t, s.put)
 	in.Stop(t)
 	in.Tally(t).ExactlyOnce(t, s.put)
@@ -141,6 +113,17 @@ func TestShardsAreSplitAndMerged(t *testing.T) {
 	s := newStream(t, 2)
 	in := rig.New(t, "one", s.source(s.server.Address))
 	in.Start(t)
+	// An end is said behind the records, and after it is durable, so that a kill may come between.
+	ended := func(n int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := rig.Poll(ctx, "the ends of the shards that were split or merged", func() (bool, error) {
+			return in.Said("a shard has ended") >= n, in.Ended()
+		}); err != nil {
+			t.Fatalf("%d shards have ended, want %d: %v", in.Said("a shard has ended"), n, err)
+		}
+	}
 	s.mustProduce(t, 300)
 	for round := range 3 {
 		first := s.open(t)[0]
@@ -152,6 +135,8 @@ func TestShardsAreSplitAndMerged(t *testing.T) {
 		}
 		s.mustProduce(t, 300)
 		if round == 1 {
+			ended(4)
+			s.mustProduce(t, 300)
 			in.Kill(t)
 			s.mustProduce(t, 300)
 			in.Start(t)
@@ -165,9 +150,7 @@ func TestShardsAreSplitAndMerged(t *testing.T) {
 		s.mustProduce(t, 300)
 	}
 	in.Drained(t, s.put)
-	if ended := in.Said("a shard has ended"); ended < 9 {
-		t.Errorf("%d shards have ended, want the 9 that were split or merged", ended)
-	}
+	ended(9)
 	in.Stop(t)
 	in.Tally(t).ExactlyOnce(t, s.put)
 	t.Logf("%d records, 3 splits and 3 merges", s.put)

@@ -5,18 +5,15 @@ package localapi
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -33,16 +30,58 @@ type api struct {
 
 func start(t *testing.T) *api {
 	t.Helper()
+	a := newAPI(t, rig.Binary(t), fmt.Sprintf("127.0.0.1:%d", rig.Port(t)), nil)
+	a.StartReady(t, "the local API is served")
+	return a
+}
+
+// newAPI configures a sluice that listens on an address. Keys are further ones of its sink.
+func newAPI(t *testing.T, binary, address string, keys map[string]any) *api {
+	t.Helper()
 	dir := t.TempDir()
-	a := &api{url: fmt.Sprintf("http://127.0.0.1:%d", rig.Port(t)), log: filepath.Join(dir, "log")}
+	a := &api{url: "http://" + address, log: filepath.Join(dir, "log")}
 	if err := os.WriteFile(a.log, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := rig.Probing(map[string]any{"type": "file", "paths": []string{a.log}, "follow": true, "start": "beginning", "poll_interval": "50ms"})
-	c["sinks"] = []any{map[string]any{"type": "local_api", "listen": []string{strings.TrimPrefix(a.url, "http://")}}}
-	a.Instance = rig.New(t, "api", c)
-	a.StartReady(t, "the local API is served")
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := rig.Config{
+		"rules": map[string]any{"roots": []string{filepath.Join(root, "configs", "rules")}, "collections": []string{"sluice/linux"}},
+		"sources": []any{map[string]any{
+			"type": "file", "paths": []string{a.log}, "follow": true, "start": "beginning", "poll_interval": "50ms", "labels": map[string]any{"type": "syslog"},
+		}},
+	}
+	sink := map[string]any{"type": "local_api", "listen": []string{address}}
+	maps.Copy(sink, keys)
+	c["sinks"] = []any{sink}
+	c["profiles"] = []any{map[string]any{
+		"name": "ban", "filters": []string{`Alert.Remediation == true && Alert.GetScope() in ["Ip", "Range"]`}, "decisions": []any{map[string]any{"type": "ban", "duration": "4h"}},
+	}}
+	p, err := rig.NewProgram("api", filepath.Join(dir, "api"), binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Instance = &rig.Instance{Program: p}
+	a.Configure(t, c)
+	rig.EndWith(t, p)
 	return a
+}
+
+// decided returns the values of the decisions in force, as `sluice decisions list` has them, sorted, once each.
+func (a *api) decided(t *testing.T) []string {
+	t.Helper()
+	var list []struct{ Value string }
+	if err := json.Unmarshal([]byte(a.sluice(t, "decisions", "list", "-o", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = list[i].Value
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // sluice runs a command of the binary on the instance's configuration.
@@ -55,6 +94,25 @@ func (a *api) sluice(t *testing.T, args ...string) string {
 	return out
 }
 
+// differ says in what two sorted lists do.
+func differ(want, have []string) string {
+	var out []string
+	for _, v := range want {
+		if _, ok := slices.BinarySearch(have, v); !ok {
+			out = append(out, "not "+v)
+		}
+	}
+	for _, v := range have {
+		if _, ok := slices.BinarySearch(want, v); !ok {
+			out = append(out, "still "+v)
+		}
+	}
+	if n := len(out); n > 10 {
+		out = append(out[:10], fmt.Sprintf("… %d in all", n))
+	}
+	return strings.Join(out, ", ")
+}
+
 func run(t *testing.T, cmd *exec.Cmd) (string, error) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -65,40 +123,54 @@ func run(t *testing.T, cmd *exec.Cmd) (string, error) {
 	return out.String(), nil
 }
 
-// cscli is CrowdSec's own command line, signed in as a machine.
-type cscli struct{ program, config string }
+// crowdsec is CrowdSec, unpacked, with a configuration of its own.
+type crowdsec struct{ root, dir string }
 
-// newCscli unpacks CrowdSec and points cscli at an API.
-func newCscli(t *testing.T, url, machine, password string) *cscli {
+// newCrowdsec unpacks CrowdSec: its engine and cscli. Credentials say which API they use.
+func newCrowdsec(t *testing.T, credentials map[string]any) *crowdsec {
 	t.Helper()
-	root := rig.Unpack(t, "crowdsec")
-	dir := t.TempDir()
-	write := func(name string, content any) string {
-		text, err := yaml.Marshal(content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	credentials := write("credentials.yaml", map[string]any{"url": url, "login": machine, "password": password})
-	simulation := write("simulation.yaml", map[string]any{"simulation": false})
-	config := write("config.yaml", map[string]any{
-		"common":       map[string]any{"log_media": "stdout", "log_level": "info", "log_dir": dir, "working_dir": dir},
-		"config_paths": map[string]any{"config_dir": dir, "data_dir": dir, "simulation_path": simulation, "hub_dir": dir, "index_path": filepath.Join(dir, "index.json")},
-		"cscli":        map[string]any{"output": "json"},
-		"db_config":    map[string]any{"type": "sqlite", "db_path": filepath.Join(dir, "unused.db")},
-		"api":          map[string]any{"client": map[string]any{"credentials_path": credentials}},
+	c := &crowdsec{rig.Unpack(t, "crowdsec"), t.TempDir()}
+	c.write(t, "credentials.yaml", credentials)
+	c.write(t, "simulation.yaml", map[string]any{"simulation": false})
+	hub := filepath.Join(c.root, "usr", "share", "crowdsec", "hub")
+	c.write(t, "config.yaml", map[string]any{
+		"common": map[string]any{"daemonize": false, "log_media": "stdout", "log_level": "info", "log_dir": c.dir, "working_dir": c.dir},
+		"config_paths": map[string]any{
+			"config_dir": c.dir, "data_dir": c.dir, "simulation_path": filepath.Join(c.dir, "simulation.yaml"),
+			"hub_dir": hub, "index_path": filepath.Join(hub, ".index.json"),
+		},
+		"crowdsec_service": map[string]any{"acquisition_path": filepath.Join(c.dir, "acquis.yaml"), "parser_routines": 1},
+		"cscli":            map[string]any{"output": "json"},
+		"db_config":        map[string]any{"type": "sqlite", "db_path": filepath.Join(c.dir, "unused.db")},
+		"api":              map[string]any{"client": map[string]any{"credentials_path": filepath.Join(c.dir, "credentials.yaml")}},
+		"prometheus":       map[string]any{"enabled": false},
 	})
-	return &cscli{filepath.Join(root, "usr", "bin", "cscli"), config}
+	return c
 }
 
-func (c *cscli) run(t *testing.T, args ...string) string {
+// write writes a file of its configuration.
+func (c *crowdsec) write(t *testing.T, name string, content any) {
 	t.Helper()
-	out, err := run(t, exec.CommandContext(t.Context(), c.program, append([]string{"-c", c.config}, args...)...))
+	text, err := yaml.Marshal(content)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.dir, name), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// attempt runs cscli.
+func (c *crowdsec) attempt(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	cscli := filepath.Join(c.root, "usr", "bin", "cscli")
+	return run(t, exec.CommandContext(t.Context(), cscli, append([]string{"-c", filepath.Join(c.dir, "config.yaml")}, args...)...))
+}
+
+// run runs cscli, which must do as it is told.
+func (c *crowdsec) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := c.attempt(t, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,9 +202,10 @@ func values(t *testing.T, alerts string) []string {
 
 // TestCscli signs CrowdSec's cscli in, and has it list, add and delete.
 func TestCscli(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	a.sluice(t, "machines", "add", "operator", "--password", "a secret")
-	c := newCscli(t, a.url, "operator", "a secret")
+	c := newCrowdsec(t, map[string]any{"url": a.url, "login": "operator", "password": "a secret"})
 	c.run(t, "decisions", "add", "--ip", "192.0.2.1", "--duration", "1h", "--reason", "by cscli")
 	c.run(t, "decisions", "add", "--range", "2001:db8::/32", "--type", "captcha")
 	a.sluice(t, "decisions", "add", "--ip", "198.51.100.7")
@@ -149,132 +222,36 @@ func TestCscli(t *testing.T) {
 	if out := c.run(t, "alerts", "list"); strings.Count(out, `"scenario"`) < 3 || !strings.Contains(out, "by cscli") {
 		t.Errorf("cscli lists the alerts\n%s", out)
 	}
+	if out := c.run(t, "alerts", "inspect", "1", "--details"); !strings.Contains(out, "by cscli") || !strings.Contains(out, "192.0.2.1") {
+		t.Errorf("cscli inspects an alert as\n%s", out)
+	}
 	c.run(t, "decisions", "delete", "--ip", "192.0.2.1")
-	if got := a.sluice(t, "decisions", "list", "-o", "csv"); strings.Contains(got, "192.0.2.1") || !strings.Contains(got, "198.51.100.7") {
-		t.Errorf("after cscli has deleted one, sluice lists\n%s", got)
+	if got := a.decided(t); !slices.Equal(got, []string{"198.51.100.7", "2001:db8::/32"}) {
+		t.Errorf("after cscli has deleted one, sluice lists %v", got)
+	}
+
+	list := filepath.Join(t.TempDir(), "list.csv")
+	if err := os.WriteFile(list, []byte("duration,scope,value\n24h,ip,203.0.113.1\n24h,ip,203.0.113.2\n2h,range,10.9.0.0/16\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, "decisions", "import", "--input", list, "--reason", "a list")
+	if got := a.decided(t); !slices.Equal(got, []string{"10.9.0.0/16", "198.51.100.7", "2001:db8::/32", "203.0.113.1", "203.0.113.2"}) {
+		t.Errorf("after cscli has imported a list, sluice lists %v", got)
+	}
+	c.run(t, "decisions", "delete", "--ip", "203.0.113.1") // one of an alert's, whose others stay
+	want = []string{"10.9.0.0/16 ban", "198.51.100.7 ban", "2001:db8::/32 captcha", "203.0.113.2 ban"}
+	if got := values(t, c.run(t, "decisions", "list")); !slices.Equal(got, want) {
+		t.Errorf("after it has deleted one of the list, cscli lists %v, want %v", got, want)
+	}
+	c.run(t, "decisions", "delete", "--range", "10.9.0.0/16")
+	c.run(t, "alerts", "delete", "--range", "2001:db8::/32")
+	c.run(t, "decisions", "delete", "--type", "captcha") // of which none is left
+	if got := a.decided(t); !slices.Equal(got, []string{"198.51.100.7", "203.0.113.2"}) {
+		t.Errorf("after cscli has deleted a range and an alert, sluice lists %v", got)
 	}
 	c.run(t, "alerts", "delete", "--all")
 	if got := a.sluice(t, "decisions", "list"); got != "none\n" {
 		t.Errorf("after cscli has deleted all, sluice lists\n%s", got)
 	}
-	a.Stop(t)
-}
-
-// TestTheCustomBouncer points CrowdSec's custom bouncer at the API: it must be
-// told of what the pipeline decides and what people decide, of what is
-// withdrawn and of what runs out, also across a restart of either.
-func TestTheCustomBouncer(t *testing.T) {
-	program := rig.Need(t, "crowdsec-custom-bouncer", "crowdsec-custom-bouncer")
-	a := start(t)
-	a.sluice(t, "bouncers", "add", "custom", "--key", "a key for the bouncer")
-	dir := t.TempDir()
-	told, script := filepath.Join(dir, "told"), filepath.Join(dir, "act")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"$1 $2\" >>"+told+"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	text, err := yaml.Marshal(map[string]any{
-		"bin_path": script, "piddir": dir, "update_frequency": "1s", "cache_retention_duration": "1s", "daemonize": false, "log_mode": "stdout", "log_dir": dir, "log_level": "info",
-		"api_url": a.url + "/", "api_key": "a key for the bouncer", "prometheus": map[string]any{"enabled": false},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := filepath.Join(dir, "bouncer.yaml")
-	if err := os.WriteFile(config, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a.sluice(t, "decisions", "add", "--ip", "192.0.2.1")
-	bouncer := rig.Run(t, func() *exec.Cmd { return exec.Command(program, "-c", config) }, func(context.Context) error { return nil })
-	expect := func(lines ...string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		var have string
-		err := rig.Poll(ctx, strings.Join(lines, ", "), func() (bool, error) {
-			text, err := os.ReadFile(told)
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return false, err
-			}
-			have = string(text)
-			for _, l := range lines {
-				if !strings.Contains(have, l+"\n") {
-					return false, a.Ended()
-				}
-			}
-			return true, nil
-		})
-		if err != nil {
-			t.Fatalf("%v; the bouncer was told\n%s", err, have)
-		}
-	}
-	expect("add 192.0.2.1")
-	a.sluice(t, "decisions", "add", "--range", "198.51.100.0/24")
-	a.sluice(t, "decisions", "add", "--ip", "2001:db8::9", "--duration", "4s")
-	expect("add 198.51.100.0/24", "add 2001:db8::9", "del 2001:db8::9")
-	a.sluice(t, "decisions", "delete", "--ip", "192.0.2.1")
-	expect("del 192.0.2.1")
-	a.Kill(t)
-	a.sluice(t, "decisions", "delete", "--range", "198.51.100.0/24") // in the folder, while nothing runs
-	a.StartReady(t, "the local API is served")
-	expect("del 198.51.100.0/24")
-	bouncer.Kill(t)
-	if err := os.Remove(told); err != nil {
-		t.Fatal(err)
-	}
-	a.sluice(t, "decisions", "add", "--ip", "203.0.113.1")
-	bouncer.Start(t)
-	expect("add 203.0.113.1")
-	if text, err := os.ReadFile(told); err != nil || strings.Contains(string(text), "192.0.2.1") {
-		t.Errorf("a bouncer that begins anew is told %s, %v", text, err)
-	}
-	if out := a.sluice(t, "bouncers", "list"); !strings.Contains(out, "crowdsec-custom-bouncer") {
-		t.Errorf("the bouncers are\n%s", out)
-	}
-	a.Stop(t)
-}
-
-// TestNginx asks the verdict endpoint as nginx does, with auth_request.
-func TestNginx(t *testing.T) {
-	program := rig.Need(t, "nginx-light", "nginx")
-	a := start(t)
-	dir := t.TempDir()
-	port := rig.Port(t)
-	config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error.log; user root;
-events {}
-http {
-  access_log off;
-  client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
-  set_real_ip_from 127.0.0.0/8; real_ip_header X-Client;
-  server {
-    listen 127.0.0.1:%[2]d;
-    location = /verdict {
-      internal; proxy_pass %[3]s/v1/verdict?ip=$remote_addr; proxy_pass_request_body off; proxy_set_header Content-Length "";
-    }
-    location / { auth_request /verdict; root %[1]s; }
-  }
-}
-`, dir, port, a.url)
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600), os.WriteFile(filepath.Join(dir, "page"), []byte("hello"), 0o644), os.Chmod(dir, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	rig.Run(t, func() *exec.Cmd { return exec.Command(program, "-c", filepath.Join(dir, "nginx.conf"), "-p", dir) }, rig.Listens(fmt.Sprintf("127.0.0.1:%d", port)))
-	a.sluice(t, "decisions", "add", "--range", "192.0.2.0/24")
-	a.sluice(t, "decisions", "add", "--ip", "2001:db8::9", "--type", "captcha")
-	for address, want := range map[string]int{"192.0.2.77": 403, "198.51.100.1": 200, "2001:db8::9": 401, "2001:db8::8": 200} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/page", port), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("X-Client", address)
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != want {
-			t.Errorf("%s is answered %d, want %d", address, res.StatusCode, want)
-		}
-	}
-	http.DefaultClient.CloseIdleConnections()
 	a.Stop(t)
 }

@@ -109,31 +109,12 @@ func TestKilledWhileLinesCome(t *testing.T) {
 	s := newServer(t)
 	in := rig.New(t, "one", rig.Probing(s.source()))
 	random := rand.New(rand.NewPCG(rig.Seed(t), 1))
-	kills := 6
-	if rig.Soak() {
-		kills = 60
-	}
 	const rounds, each = 10, 60
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range kills * rounds {
-			s.produce(each, random)
-			if rig.Pause(t.Context(), 50*time.Millisecond) != nil {
-				return
-			}
-		}
-	}()
-	for i := range kills {
-		in.StartReady(t, "the state is loaded")
-		if err := rig.Pause(t.Context(), time.Duration(300+i*67)*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		in.Kill(t)
-	}
-	<-done
+	kills := in.KillUnder(t, rig.Load{
+		Kills: 6, Rounds: rounds, Pause: 50 * time.Millisecond,
+		Produce: func(context.Context) error { s.produce(each, random); return nil },
+	})
 	total := kills * rounds * each
-	in.Start(t)
 	in.Drained(t, total)
 	in.Stop(t)
 	in.Tally(t).ExactlyOnce(t, total)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"os/exec"
 	"strconv"
 	"testing"
@@ -46,10 +45,7 @@ func (m *Moto) Start(t testing.TB) *Server {
 	s := &Server{Address: "127.0.0.1:" + strconv.Itoa(port), http: client}
 	t.Cleanup(client.CloseIdleConnections)
 	s.Part = rig.Run(t, func() *exec.Cmd {
-		cmd := exec.Command(m.python, "-c", serve, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PYTHONPATH="+m.lib, "PYTHONDONTWRITEBYTECODE=", "TMPDIR="+dir)
-		return cmd
+		return m.python.Command(dir, "-c", serve, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
 	}, s.ready)
 	return s
 }

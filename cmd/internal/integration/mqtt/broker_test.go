@@ -50,15 +50,28 @@ func startMosquitto(t *testing.T, files tlstest.Files) *mosquitto {
 		lines = append(lines, fmt.Sprintf("listener %d 127.0.0.1", m.secure), "protocol websockets")
 		lines = append(lines, secured...)
 	}
+	ready := func(ctx context.Context) error { // it opens its listeners one after the other
+		for _, port := range []int{m.plain, m.tls, m.ws, m.secure} {
+			if port == 0 {
+				continue
+			}
+			if err := rig.Listens(fmt.Sprintf("127.0.0.1:%d", port))(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	config := filepath.Join(m.dir, "mosquitto.conf")
 	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.Part = rig.Run(t, func() *exec.Cmd { return exec.Command(path, "-c", config) }, rig.Listens(fmt.Sprintf("127.0.0.1:%d", m.plain)))
+	m.Part = rig.Run(t, func() *exec.Cmd { return exec.Command(path, "-c", config) }, ready)
 	return m
 }
 
 func (m *mosquitto) url() string { return fmt.Sprintf("mqtt://127.0.0.1:%d", m.plain) }
+
+func (m *mosquitto) webSocketURL() string { return fmt.Sprintf("ws://127.0.0.1:%d/mqtt", m.ws) }
 
 // save has the broker write its sessions and messages to disk, and waits until it has.
 func (m *mosquitto) save(t *testing.T) {

@@ -53,15 +53,19 @@ func TestKilledUnderLoad(t *testing.T) {
 }
 
 // TestStoppedUnderLoad ends sluice in good order: all that was taken is acknowledged, so
-// that nothing comes twice, whether a journal or a checkpoint makes it safe.
+// that nothing comes twice, whether a journal or a checkpoint makes it safe, over TCP and over WebSocket.
 func TestStoppedUnderLoad(t *testing.T) {
 	for _, tc := range []struct {
-		intake string
-		lines  int
-	}{{"journal", 16_000}, {"direct", 3000}} {
-		t.Run(tc.intake, func(t *testing.T) {
-			m := startMosquitto(t, tlstest.Files{})
+		intake    string
+		websocket bool
+		lines     int
+	}{{"journal", false, 16_000}, {"direct", false, 3000}, {"direct", true, 3000}} {
+		t.Run(fmt.Sprintf("%s, WebSocket %v", tc.intake, tc.websocket), func(t *testing.T) {
+			m := startMosquitto(t, tlstest.Make(t))
 			c := source(m.url())
+			if tc.websocket {
+				c = source(m.webSocketURL())
+			}
 			c["intake"] = tc.intake
 			in := rig.New(t, tc.intake, rig.Probing(c))
 			in.StartReady(t, "subscribed")
@@ -134,7 +138,7 @@ func TestEveryWayIn(t *testing.T) {
 	own := map[string]any{"ca_file": files.CA, "cert_file": files.ClientCert, "key_file": files.ClientKey}
 	var list []map[string]any
 	for i, url := range []string{
-		fmt.Sprintf("mqtts://127.0.0.1:%d", m.tls), fmt.Sprintf("ws://127.0.0.1:%d/mqtt", m.ws), fmt.Sprintf("wss://127.0.0.1:%d/mqtt", m.secure),
+		fmt.Sprintf("mqtts://127.0.0.1:%d", m.tls), m.webSocketURL(), fmt.Sprintf("wss://127.0.0.1:%d/mqtt", m.secure),
 	} {
 		c := source(url)
 		c["name"], c["client_id"], c["tls"] = fmt.Sprint("way", i), fmt.Sprint("way", i), own
@@ -148,13 +152,7 @@ func TestEveryWayIn(t *testing.T) {
 	}
 	p := newPublisher(t, m, "publisher")
 	p.mustSend(t, 0, 500, 100, func(int) byte { return 1 })
-	in.Drained(t, 500)
-	for n, tally := 0, in.Tally(t); n < 500; n++ {
-		if len(tally[n]) != 3 {
-			in.Drained(t, 500)
-			tally = in.Tally(t)
-		}
-	}
+	in.Poured(t, 3*500)
 	in.Stop(t)
 	for n, ids := range in.Tally(t) {
 		if len(ids) != 3 {

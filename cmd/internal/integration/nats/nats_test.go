@@ -118,7 +118,7 @@ func (s *server) info(t *testing.T, stream, consumer string) *jetstream.Consumer
 // TestNATS runs all parts on one server.
 func TestNATS(t *testing.T) {
 	s := start(t)
-	t.Run("killed under load", func(t *testing.T) { killedUnderLoad(t, s) })
+	t.Run("ended under load", func(t *testing.T) { endedUnderLoad(t, s) })
 	t.Run("the server goes away", func(t *testing.T) { serverGone(t, s) })
 }
 
@@ -143,11 +143,11 @@ func sources(t *testing.T, s *server, prefix string) (list []map[string]any, sub
 	return list, func(n int) string { return fmt.Sprintf("%s.probe.%d", streams[n%len(streams)], n%7) }
 }
 
-// killedUnderLoad kills sluice between reading and acknowledging.
-func killedUnderLoad(t *testing.T, s *server) {
-	lines, kills := 12_000, 6
+// endedUnderLoad kills sluice between reading and acknowledging, and ends it there in good order, by turns.
+func endedUnderLoad(t *testing.T, s *server) {
+	lines, ends := 12_000, 8
 	if rig.Soak() {
-		lines, kills = 120_000, 60
+		lines, ends = 120_000, 120
 	}
 	random := rand.New(rand.NewPCG(rig.Seed(t), 1))
 	list, subject := sources(t, s, "KILL")
@@ -156,11 +156,15 @@ func killedUnderLoad(t *testing.T, s *server) {
 	interest(t, s, "KILL_INTEREST")
 	var sending errgroup.Group
 	sending.Go(func() error { return s.publish(t.Context(), 0, lines, subject, 5*time.Millisecond) })
-	for range kills {
+	for i := range ends {
 		if err := rig.Pause(t.Context(), time.Duration(100+random.IntN(500))*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		in.Kill(t)
+		if i%2 == 0 {
+			in.Kill(t)
+		} else {
+			in.Stop(t)
+		}
 		in.StartReady(t, "the state is loaded")
 	}
 	if err := sending.Wait(); err != nil {
@@ -173,7 +177,7 @@ func killedUnderLoad(t *testing.T, s *server) {
 	if strings.Contains(in.Output(), password) {
 		t.Error("the password is in the log")
 	}
-	t.Logf("%d lines, %d kills: each was poured once", lines, kills)
+	t.Logf("%d lines, %d ends: each was poured once", lines, ends)
 }
 
 // serverGone kills the server under a running source, and publishes before, meanwhile and after.

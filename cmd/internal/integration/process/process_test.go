@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,4 +132,24 @@ func TestTheChildDiesWithItsParent(t *testing.T) {
 		t.Fatalf("after the parent's death comes %q, %v", rest, err)
 	}
 	_ = cmd.Wait() // it was killed
+}
+
+func TestPortsAreFreeAndApart(t *testing.T) {
+	ports, err := process.Ports(30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ports) != 30 {
+		t.Fatalf("%d ports, want 30", len(ports))
+	}
+	for _, port := range ports {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) // held, so that one that comes twice is found
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if port >= 32_768 {
+			t.Errorf("port %d may be given to a connection", port)
+		}
+	}
 }

@@ -116,17 +116,18 @@ func (s *server) send(ctx context.Context, from, to int, stream func(int) string
 // TestRedis runs all parts on one server.
 func TestRedis(t *testing.T) {
 	s := start(t)
-	t.Run("killed under load", func(t *testing.T) { killedUnderLoad(t, s) })
+	t.Run("ended under load", func(t *testing.T) { endedUnderLoad(t, s) })
 	t.Run("the server goes away", func(t *testing.T) { serverGone(t, s) })
 	t.Run("a group of two", func(t *testing.T) { groupOfTwo(t, s) })
 	t.Run("trimmed", func(t *testing.T) { trimmed(t, s) })
 }
 
-// killedUnderLoad kills sluice between reading and acknowledging: with a group, without one, and several streams.
-func killedUnderLoad(t *testing.T, s *server) {
-	lines, kills := 9000, 6
+// endedUnderLoad kills sluice between reading and acknowledging, and ends it there in good
+// order, by turns: with a group, without one, and several streams.
+func endedUnderLoad(t *testing.T, s *server) {
+	lines, ends := 9000, 8
 	if rig.Soak() {
-		lines, kills = 120_000, 60
+		lines, ends = 120_000, 120
 	}
 	random := rand.New(rand.NewPCG(rig.Seed(t), 1))
 	in := rig.New(t, "killed", rig.Probing(s.source("grouped", "sluice", "kill:a", "kill:b"), s.source("plain", "", "kill:c")))
@@ -134,11 +135,15 @@ func killedUnderLoad(t *testing.T, s *server) {
 	stream := func(n int) string { return [...]string{"kill:a", "kill:b", "kill:c"}[n%3] }
 	var sending errgroup.Group
 	sending.Go(func() error { return s.send(t.Context(), 0, lines, stream, 5*time.Millisecond) })
-	for range kills {
+	for i := range ends {
 		if err := rig.Pause(t.Context(), time.Duration(100+random.IntN(500))*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		in.Kill(t)
+		if i%2 == 0 {
+			in.Kill(t)
+		} else {
+			in.Stop(t)
+		}
 		in.StartReady(t, "the state is loaded")
 	}
 	if err := sending.Wait(); err != nil {
@@ -151,7 +156,7 @@ func killedUnderLoad(t *testing.T, s *server) {
 	if strings.Contains(in.Output(), password) {
 		t.Error("the password is in the log")
 	}
-	t.Logf("%d lines, %d kills: each was poured once", lines, kills)
+	t.Logf("%d lines, %d ends: each was poured once", lines, ends)
 }
 
 // serverGone kills the server under a running source, and sends before, meanwhile and after.

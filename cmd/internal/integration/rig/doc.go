@@ -6,8 +6,8 @@
 //
 //	func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
 //
-// A test asks for its parts with Need, which skips the test aloud where a
-// machine cannot have them, starts them with Run, and makes an Instance of
+// A test asks for its parts with Need, and for those of Python with NeedPython,
+// which skip the test aloud where a machine cannot have them, starts them with Run, and makes an Instance of
 // sluice. To count lines, it sends the lines that Line writes through whatever
 // it tests, to an instance that has the rules of Probing, and asks the
 // instance's Tally: each line makes one alert, and a line that was poured

@@ -54,7 +54,8 @@ func Build(path string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	// Minutes even without others on the machine, where nothing was compiled before.
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/sluice")
 	build.Dir = root

@@ -59,6 +59,11 @@ func install(ctx context.Context, pkg string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
+	done, err := process.Alone(ctx, "apt")
+	if err != nil {
+		return err
+	}
+	defer done()
 	run := func(args ...string) error {
 		cmd := exec.CommandContext(ctx, apt, args...)
 		// In run level 1 packages start no services.
@@ -78,40 +83,52 @@ func install(ctx context.Context, pkg string) error {
 	return run(args...)
 }
 
-// Unpack fetches a Debian package and unpacks it, without installing it: for
+// Unpack fetches Debian packages and unpacks them, without installing them: for
 // programs whose installation does more than a test may, such as registering
-// with a service. It returns the folder that stands for the root. Where the
+// with a service. It returns the folder that stands for the root. Where a
 // package cannot be had, the test is skipped, and says so.
-func Unpack(t testing.TB, pkg string) string {
+func Unpack(t testing.TB, packages ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
+	if err := Download(ctx, dir, packages...); err != nil {
+		t.Skipf("skipped 1 part: no %s: %v", packages[0], err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err != nil || len(files) != len(packages) {
+		t.Fatalf("apt-get download %v left %v, %v", packages, files, err)
+	}
+	root := filepath.Join(dir, "root")
+	for _, file := range files {
+		if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", file, root).CombinedOutput(); err != nil {
+			t.Fatalf("unpacking %s: %v: %s", file, err, lastLine(out))
+		}
+	}
+	return root
+}
+
+// Download fetches Debian packages into a folder, without what they depend on.
+func Download(ctx context.Context, dir string, packages ...string) error {
+	done, err := process.Alone(ctx, "apt")
+	if err != nil {
+		return err
+	}
+	defer done()
 	fetch := func() error {
-		cmd := exec.CommandContext(ctx, "apt-get", "download", pkg)
+		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"download"}, packages...)...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("apt-get download %s: %w: %s", pkg, err, lastLine(out))
+			return fmt.Errorf("apt-get download %s: %w: %s", strings.Join(packages, " "), err, lastLine(out))
 		}
 		return nil
 	}
-	err := fetch()
+	err = fetch()
 	if err != nil && os.Geteuid() == 0 { // a new machine has no lists yet
 		_ = exec.CommandContext(ctx, "apt-get", "update").Run() // the second attempt tells
 		err = fetch()
 	}
-	if err != nil {
-		t.Skipf("skipped 1 part: no %s: %v", pkg, err)
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("apt-get download %s left %v, %v", pkg, files, err)
-	}
-	root := filepath.Join(dir, "root")
-	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", files[0], root).CombinedOutput(); err != nil {
-		t.Fatalf("unpacking %s: %v: %s", pkg, err, lastLine(out))
-	}
-	return root
+	return err
 }
 
 func lastLine(out []byte) string {
@@ -119,15 +136,14 @@ func lastLine(out []byte) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-// Port returns a free TCP port of the loopback address.
+// Port returns a free port that stays free for the program it is for, also while that is away.
 func Port(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := process.Ports(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return ports[0]
 }
 
 // Part is a program that a test needs. It is one goroutine's.

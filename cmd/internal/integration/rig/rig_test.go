@@ -34,7 +34,7 @@ func TestLinesAreCounted(t *testing.T) {
 		"type": "file", "paths": []string{write("a", 0, 1, 2), write("b", 2, 3)}, "follow": true, "start": "beginning",
 	}))
 	in.Start(t)
-	in.Drained(t, 4)
+	in.Poured(t, 5)
 	in.Kill(t)
 	in.Start(t)
 	in.Stop(t)

@@ -81,18 +81,36 @@ func (in *Instance) Tally(t testing.TB) Tally {
 // Drained waits until n different lines have made their alerts.
 func (in *Instance) Drained(t testing.TB, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	in.await(t, "the alerts of all lines", n, func(y Tally) int { return len(y) })
+}
+
+// Poured waits until lines were poured n times in all: one that is poured twice counts twice.
+func (in *Instance) Poured(t testing.TB, n int) {
+	t.Helper()
+	in.await(t, "the alerts of all that is poured", n, func(y Tally) (times int) {
+		for _, ids := range y {
+			times += len(ids)
+		}
+		return times
+	})
+}
+
+// await waits until what count finds in the tally is as much as wanted: for minutes, so
+// that a machine that is busy with other things is not taken for a loss.
+func (in *Instance) await(t testing.TB, what string, want int, count func(Tally) int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	have := 0
-	err := Poll(ctx, "the alerts of all lines", func() (bool, error) {
-		tally, err := in.tally()
-		if have = len(tally); err != nil || have >= n {
-			return have >= n, err
+	have, tally := 0, Tally(nil)
+	err := Poll(ctx, what, func() (done bool, err error) {
+		tally, err = in.tally()
+		if have = count(tally); err != nil || have >= want {
+			return have >= want, err
 		}
 		return false, in.Ended()
 	})
 	if err != nil {
-		t.Fatalf("%d of %d lines made alerts: %v", have, n, err)
+		t.Fatalf("%d of %d have made alerts: %v; lines that have made none: %v", have, want, err, some(tally.missing(want)))
 	}
 }
 
@@ -109,12 +127,7 @@ func (y Tally) ExactlyOnce(t testing.TB, n int) {
 // others; it returns how many were poured more than once.
 func (y Tally) AtLeastOnce(t testing.TB, n int) (repeats int) {
 	t.Helper()
-	var missing, foreign []int
-	for i := range n {
-		if len(y[i]) == 0 {
-			missing = append(missing, i)
-		}
-	}
+	missing, foreign := y.missing(n), []int(nil)
 	for i, ids := range y {
 		if i < 0 || i >= n {
 			foreign = append(foreign, i)
@@ -125,10 +138,23 @@ func (y Tally) AtLeastOnce(t testing.TB, n int) (repeats int) {
 	}
 	slices.Sort(foreign)
 	if len(missing) > 0 {
-		t.Errorf("%d of %d lines were lost, such as %v", len(missing), n, missing[:min(10, len(missing))])
+		t.Errorf("%d of %d lines were lost, such as %v", len(missing), n, some(missing))
 	}
 	if len(foreign) > 0 {
-		t.Errorf("%d lines that nobody sent were poured, such as %v", len(foreign), foreign[:min(10, len(foreign))])
+		t.Errorf("%d lines that nobody sent were poured, such as %v", len(foreign), some(foreign))
 	}
 	return repeats
 }
+
+// missing returns which of the lines 0 to n-1 were not poured.
+func (y Tally) missing(n int) (out []int) {
+	for i := range n {
+		if len(y[i]) == 0 {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// some are the first few of many.
+func some(numbers []int) []int { return numbers[:min(10, len(numbers))] }

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,10 +60,8 @@ func unpacked(t *testing.T, path string, packages ...string) program {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	download := exec.CommandContext(ctx, "apt-get", append([]string{"download"}, packages...)...)
-	download.Dir = debs
-	if out, err := download.CombinedOutput(); err != nil {
-		t.Skipf("skipped 1 part: %s cannot be downloaded: %v: %s", packages[0], err, out)
+	if err := rig.Download(ctx, debs, packages...); err != nil {
+		t.Skipf("skipped 1 part: %s cannot be downloaded: %v", packages[0], err)
 	}
 	files, err := filepath.Glob(filepath.Join(debs, "*.deb"))
 	if err != nil {
@@ -113,31 +109,9 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	return &site{
-		udp: port(t), tcp: port(t), tls: port(t),
+		udp: rig.Port(t), tcp: rig.Port(t), tls: rig.Port(t),
 		socket: filepath.Join(t.TempDir(), "log"), files: tlstest.Make(t),
 	}
-}
-
-// port returns a port that is free on all addresses, for UDP as for TCP, and is below
-// those that outgoing connections get: they would take it at any moment.
-func port(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		place := fmt.Sprintf(":%d", 15000+rand.IntN(15000))
-		l, err := net.Listen("tcp", place)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		p, err := net.ListenPacket("udp", place)
-		if err != nil {
-			continue
-		}
-		p.Close()
-		return l.Addr().(*net.TCPAddr).Port
-	}
-	t.Fatal("no port is free")
-	return 0
 }
 
 // source is the configuration of a source that listens there.

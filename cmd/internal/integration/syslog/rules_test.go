@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -46,25 +45,12 @@ func found(t *testing.T, in *rig.Instance, scenario string) map[string]bool {
 // TestRulesFireOnEveryClientsLines has every client send what guessing of
 // passwords looks like, each from an address of its own.
 func TestRulesFireOnEveryClientsLines(t *testing.T) {
-	root, err := rig.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	hub := os.Getenv("SLUICE_HUB")
-	if hub == "" {
-		hub = filepath.Join(root, "..", "shared", "hub")
-	}
-	for _, c := range []struct{ name, root, collection, scenario string }{
-		{"starter rules", filepath.Join(root, "configs", "rules"), "sluice/linux", "sluice/ssh-bf"},
-		{"the hub's rules", hub, "crowdsecurity/linux", "crowdsecurity/ssh-bf"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if _, err := os.Stat(filepath.Join(c.root, "collections")); err != nil {
-				t.Skipf("skipped 1 part: no rules in %s (set SLUICE_HUB to a clone of the hub)", c.root)
-			}
+	for _, rules := range rig.LinuxRules(t) {
+		t.Run(rules.Name, func(t *testing.T) {
+			rules.Need(t)
 			s := newSite(t)
 			in := rig.New(t, "sluice", rig.Config{
-				"rules":   map[string]any{"roots": []string{c.root}, "collections": []string{c.collection}},
+				"rules":   rules.Config(),
 				"sources": []any{s.source()},
 			})
 			in.StartReady(t, "unixgram:")
@@ -85,7 +71,7 @@ func TestRulesFireOnEveryClientsLines(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 					defer cancel()
 					if err := rig.Poll(ctx, "an alert of "+address, func() (bool, error) {
-						return found(t, in, c.scenario)[address], in.Ended()
+						return found(t, in, rules.Scenario)[address], in.Ended()
 					}); err != nil {
 						t.Fatal(err)
 					}
@@ -95,7 +81,7 @@ func TestRulesFireOnEveryClientsLines(t *testing.T) {
 				}
 			}
 			in.Stop(t)
-			for address := range found(t, in, c.scenario) {
+			for address := range found(t, in, rules.Scenario) {
 				if !want[address] {
 					t.Errorf("an alert of %s, which nobody has sent; known are %v", address, slices.Sorted(maps.Keys(names)))
 				}

@@ -133,35 +133,10 @@ func (d *database) source() map[string]any {
 func TestKilledWhileLinesCome(t *testing.T) {
 	d := newDatabase(t)
 	in := rig.New(t, "one", rig.Probing(d.source()))
-	kills := 6
-	if rig.Soak() {
-		kills = 60
-	}
-	done := make(chan error, 1)
-	go func() {
-		for range kills * 10 {
-			if err := d.produce(t.Context(), 100); err != nil {
-				done <- err
-				return
-			}
-			if err := rig.Pause(t.Context(), 50*time.Millisecond); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for i := range kills {
-		in.StartReady(t, "the state is loaded")
-		if err := rig.Pause(t.Context(), time.Duration(300+i*67)*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		in.Kill(t)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	in.Start(t)
+	kills := in.KillUnder(t, rig.Load{
+		Kills: 6, Rounds: 10, Pause: 50 * time.Millisecond,
+		Produce: func(ctx context.Context) error { return d.produce(ctx, 100) },
+	})
 	in.Drained(t, d.lines)
 	in.Stop(t)
 	in.Tally(t).ExactlyOnce(t, d.lines)
