@@ -21,8 +21,8 @@ kafka: ## a real Kafka on free ports until Ctrl-C; NODES=3 for a cluster; needs 
 	$(GO) run ./cmd/internal/integration/kafka -nodes $(or $(NODES),1) -topics '$(TOPICS)'
 
 # The race detector is linked in through cgo, and so needs a C compiler.
-test: ## the whole suite; RACE=1 adds the race detector, PKG narrows it
-	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(if $(RACE),-race) $(TESTFLAGS) $(or $(PKG),./...)
+test: ## the whole suite; RACE=1 adds the race detector, PKG narrows it, TIMEOUT is a package's (20m)
+	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(if $(RACE),-race) -timeout $(or $(TIMEOUT),20m) $(TESTFLAGS) $(or $(PKG),./...)
 
 # Packages with tests on real parts, by the tag that keeps those out of the unit suite.
 INTEGRATION = $(shell grep -rl --include='*_test.go' '^//go:build integration' . | xargs -n1 dirname | sort -u)
