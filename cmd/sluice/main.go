@@ -88,33 +88,18 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q", args[0])}
+				return usageError{unknownCommand(cmd, args[0])}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), replayCommand(), testCommand(), explainCommand(), checkCommand(), reloadCommand(), stateCommand(), sourcesCommand(), sinksCommand(),
 		decisionsCommand(), alertsCommand(), allowlistCommand(), blocklistsCommand(), bouncersCommand(), machinesCommand(), healthCommand(), versionCommand())
 	asUsageErrors(root)
 	return root
-}
-
-// asUsageErrors makes wrong arguments of a command's subcommands wrong usage.
-func asUsageErrors(parent *cobra.Command) {
-	for _, c := range parent.Commands() {
-		if check := c.Args; check != nil {
-			c.Args = func(cmd *cobra.Command, args []string) error {
-				if err := check(cmd, args); err != nil {
-					return usageError{err}
-				}
-				return nil
-			}
-		}
-		asUsageErrors(c)
-	}
 }
 
 // required is an error of usage when a flag was left empty.
