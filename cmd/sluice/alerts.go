@@ -91,7 +91,6 @@ func alertsDelete(flags *apiFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete (--id ID | --all | FILTER...)", Short: "Delete alerts, and withdraw their decisions", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter.limit = 0
 			path, err := filter.one("/alerts", "decision_type", id, all)
 			if err != nil {
 				return err
@@ -99,7 +98,7 @@ func alertsDelete(flags *apiFlags) *cobra.Command {
 			return flags.with(cmd.Context(), func(c *localapi.Client) error { return deleteThem(cmd, flags, c, path) })
 		},
 	}
-	filter.add(cmd, true)
+	filter.add(cmd, false)
 	cmd.Flags().Int64Var(&id, "id", 0, "the `number` of an alert")
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	return cmd

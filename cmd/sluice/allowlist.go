@@ -79,7 +79,7 @@ func allowlistNamed(cmd *cobra.Command, c *localapi.Client, name string) (store.
 	}
 	i := slices.IndexFunc(all, func(l store.Allowlist) bool { return l.Name == name })
 	if i < 0 {
-		return store.Allowlist{}, fmt.Errorf("there is no allow-list %q", name)
+		return store.Allowlist{}, fmt.Errorf("allow-list %q: there is none of that name; `sluice allowlist list` shows those that people keep, and those of the configuration are in its file", name)
 	}
 	return all[i], nil
 }

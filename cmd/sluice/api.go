@@ -84,8 +84,8 @@ func (f *filterFlags) add(cmd *cobra.Command, alerts bool) {
 	fs.StringVarP(&f.scenario, "scenario", "s", "", "of a `scenario`")
 	fs.StringVarP(&f.typ, "type", "t", "", "of a `type`, such as ban")
 	fs.StringVar(&f.origin, "origin", "", "of an `origin`, such as crowdsec, cscli, lists")
-	fs.StringVar(&f.since, "since", "", "newer than a `time or duration`, such as 4h")
-	fs.StringVar(&f.until, "until", "", "older than a `time or duration`")
+	fs.StringVar(&f.since, "since", "", "newer than a `time or duration`, such as 2026-03-01T12:00:00Z or 4h")
+	fs.StringVar(&f.until, "until", "", "older than a `time or duration`, such as 2026-03-01T12:00:00Z or 4h")
 	if alerts {
 		fs.IntVarP(&f.limit, "limit", "l", 50, "at most so many; 0 for all")
 	}

@@ -85,7 +85,7 @@ func blocklistsRefresh(flags *apiFlags) *cobra.Command {
 					done = append(done, out)
 					rows = append(rows, []string{name, strconv.Itoa(out.Items), strconv.Itoa(out.Added), strconv.Itoa(out.Removed), strconv.Itoa(out.Allowed), strconv.Itoa(out.Malformed)})
 				}
-				if flags.output == table.Text {
+				if flags.output == table.Text && len(args) > 0 {
 					return failed // each has been told of
 				}
 				return errors.Join(failed, table.Write(cmd.OutOrStdout(), flags.output, []string{"name", "items", "added", "removed", "allowed", "malformed"}, rows, done))

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/cmd/internal/table"
+	"sluice/pipeline/decisions"
 	"sluice/pipeline/lapi"
 	"sluice/sinks/format"
 	"sluice/sinks/localapi"
@@ -73,6 +74,9 @@ func decisionsAdd(flags *apiFlags) *cobra.Command {
 			if ways != 1 {
 				return usageError{fmt.Errorf("name one of an --ip, a --range, and a --scope with a --value")}
 			}
+			if err := validValue(d.Scope, d.Value); err != nil {
+				return usageError{fmt.Errorf("the flag --%s: %w", flagOfValue(ip, rng), err)}
+			}
 			if _, err := length("duration", d.Duration); err != nil {
 				return err
 			}
@@ -81,7 +85,7 @@ func decisionsAdd(flags *apiFlags) *cobra.Command {
 				if err := c.Do(cmd.Context(), http.MethodPost, "/alerts", []lapi.Alert{manual(d.Scenario, d.Scope, d.Value, []lapi.Decision{d})}, &ids); err != nil {
 					return err
 				}
-				if err := decided(cmd, c, ids, d.Value); err != nil {
+				if err := decided(cmd, c, ids, &d); err != nil {
 					return err
 				}
 				return flags.said(cmd, fmt.Sprintf("%s on %s %s for %s", d.Type, d.Scope, d.Value, d.Duration),
@@ -101,8 +105,31 @@ func decisionsAdd(flags *apiFlags) *cobra.Command {
 	return cmd
 }
 
-// decided tells whether an alert has a decision: an allow-list may have excepted it.
-func decided(cmd *cobra.Command, c *localapi.Client, ids []string, value string) error {
+// flagOfValue names the flag that told what is decided on.
+func flagOfValue(ip, rng string) string {
+	switch {
+	case ip != "":
+		return "ip"
+	case rng != "":
+		return "range"
+	}
+	return "value"
+}
+
+// validValue tells what is wrong with the value of a scope.
+func validValue(scope, value string) error {
+	switch decisions.CanonicalScope(scope) {
+	case decisions.ScopeIP, decisions.ScopeRange:
+		_, err := decisions.ParsePrefix(value)
+		return err
+	}
+	return nil
+}
+
+// decided tells whether an alert has a decision, since an allow-list may have
+// excepted it, and gives d the scope and the value that are in force:
+// 192.0.2.1/24 is the range 192.0.2.0/24.
+func decided(cmd *cobra.Command, c *localapi.Client, ids []string, d *lapi.Decision) error {
 	if len(ids) != 1 {
 		return nil
 	}
@@ -110,12 +137,16 @@ func decided(cmd *cobra.Command, c *localapi.Client, ids []string, value string)
 	if err := c.Do(cmd.Context(), http.MethodGet, "/alerts/"+ids[0], nil, &a); err != nil {
 		return err
 	}
-	if a.Decisions != nil && len(*a.Decisions) > 0 || a.Meta == nil {
+	if a.Decisions != nil && len(*a.Decisions) > 0 {
+		d.Scope, d.Value = (*a.Decisions)[0].Scope, (*a.Decisions)[0].Value
+		return nil
+	}
+	if a.Meta == nil {
 		return nil
 	}
 	for _, m := range *a.Meta {
 		if m.Key != nil && m.Value != nil && *m.Key == format.MetaAllowlisted {
-			return fmt.Errorf("nothing is decided on %s, since it is allowed: %s", value, *m.Value)
+			return fmt.Errorf("nothing is decided on %s, since it is allowed: %s", d.Value, *m.Value)
 		}
 	}
 	return nil
@@ -176,6 +207,11 @@ func decisionsImport(flags *apiFlags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := length("duration", o.Duration); err != nil {
 				return err
+			}
+			switch o.Format {
+			case "", blocklist.Plain, blocklist.CSV, blocklist.JSON:
+			default:
+				return usageError{fmt.Errorf("the flag --format can be plain, csv or json, not %q", o.Format)}
 			}
 			in, err := openInput(args[0], cmd.InOrStdin())
 			if err != nil {

@@ -13,8 +13,11 @@ func Parse(s string) (time.Duration, error) {
 	rest := s
 	if n, after, ok := strings.Cut(s, "d"); ok {
 		d, err := strconv.ParseFloat(n, 64)
-		if err != nil || !(d >= 0 && d <= 36500) { // NaN is neither
-			return 0, fmt.Errorf("duration %q: %q is not a number of days", s, n)
+		if err == nil && !(d >= 0 && d <= 36500) { // NaN is neither
+			return 0, fmt.Errorf("duration %q: %s days are not between 0 and 36500", s, n)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("duration %q: want something like 4h, 30m or 7d", s)
 		}
 		days, rest = time.Duration(d*24*float64(time.Hour)), after
 		if rest == "" {

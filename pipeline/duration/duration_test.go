@@ -18,4 +18,12 @@ func TestDurationsMayHaveDays(t *testing.T) {
 			t.Errorf("%q gives %v; want an error", in, got)
 		}
 	}
+	for in, want := range map[string]string{
+		"yesterday": `duration "yesterday": want something like 4h, 30m or 7d`,
+		"1e9d":      `duration "1e9d": 1e9 days are not between 0 and 36500`,
+	} {
+		if _, err := Parse(in); err == nil || err.Error() != want {
+			t.Errorf("%q fails with %v; want %s", in, err, want)
+		}
+	}
 }

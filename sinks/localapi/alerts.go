@@ -265,7 +265,7 @@ func readTimes(q url.Values, now time.Time) (since, until time.Time, err error) 
 			}
 			d, err := duration.Parse(text)
 			if err != nil {
-				return since, until, fmt.Errorf("%s: %q is neither a time nor a duration such as 4h", t.name, text)
+				return since, until, fmt.Errorf("%s: %q is neither a time such as 2026-03-01T12:00:00Z nor a duration such as 4h", t.name, text)
 			}
 			*t.to = now.Add(-d)
 		}

@@ -23,10 +23,10 @@ type Blocklist struct {
 	Allowed   int `json:"allowed"`
 	Malformed int `json:"malformed"`
 	// LastSuccess is when it was read last, LastChange when it was another then, LastTry when it was asked for, Next when it will be.
-	LastSuccess time.Time `json:"last_success"`
-	LastChange  time.Time `json:"last_change"`
-	LastTry     time.Time `json:"last_try"`
-	Next        time.Time `json:"next"`
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	LastChange  time.Time `json:"last_change,omitzero"`
+	LastTry     time.Time `json:"last_try,omitzero"`
+	Next        time.Time `json:"next,omitzero"`
 	// LastError is why the last try failed; empty when it did not.
 	LastError string `json:"last_error,omitempty"`
 }

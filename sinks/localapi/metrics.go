@@ -103,20 +103,20 @@ type Inspected[T store.Bouncer | store.Machine] struct {
 func (s *Sink) inspectBouncer(w http.ResponseWriter, r *http.Request) {
 	one, report, err := s.store.BouncerReport(r.PathValue("name"))
 	one.KeyHash = "" // nobody needs to see it
-	inspected(s, w, one, report, err, "sluice bouncers list")
+	inspected(s, w, one, report, err)
 }
 
 func (s *Sink) inspectMachine(w http.ResponseWriter, r *http.Request) {
 	one, report, err := s.store.MachineReport(r.PathValue("name"))
 	one.PasswordHash = "" // nobody needs to see it
-	inspected(s, w, one, report, err, "sluice machines list")
+	inspected(s, w, one, report, err)
 }
 
-// inspected answers with a bouncer or machine; list is the command that names all of them.
-func inspected[T store.Bouncer | store.Machine](s *Sink, w http.ResponseWriter, one T, report []byte, err error, list string) {
+// inspected answers with a bouncer or machine.
+func inspected[T store.Bouncer | store.Machine](s *Sink, w http.ResponseWriter, one T, report []byte, err error) {
 	switch {
 	case errors.Is(err, store.ErrUnknown):
-		fail(w, http.StatusNotFound, fmt.Sprintf("%v; `%s` shows those that there are", err, list))
+		fail(w, http.StatusNotFound, err.Error())
 	case err != nil:
 		s.broken(w, fmt.Errorf("a report: %w", err))
 	default:

@@ -141,8 +141,9 @@ func complete(d *Decision, o Options) error {
 	if err != nil {
 		return err
 	}
+	one := p.IsSingleIP() && decisions.CanonicalScope(d.Scope) != decisions.ScopeRange // which says so is kept as it is
 	d.Scope, d.Value = decisions.ScopeRange, p.String()
-	if p.IsSingleIP() {
+	if one {
 		d.Scope, d.Value = decisions.ScopeIP, p.Addr().String()
 	}
 	return nil

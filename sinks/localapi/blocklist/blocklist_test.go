@@ -25,6 +25,8 @@ func TestListsOfEveryFormat(t *testing.T) {
 		{"a mark and Windows' ends of lines", "\ufeff192.0.2.1\r\n192.0.2.2/32\r\n", "Ip 192.0.2.1 ban 24h list|Ip 192.0.2.2 ban 24h list"},
 		{"csv", "duration,scope,reason,type,value\n1h,ip,\"a, b\",captcha,192.0.2.1\n,,,,192.0.2.0/24\n,Country,,,FR\n",
 			"Ip 192.0.2.1 captcha 1h a, b|Range 192.0.2.0/24 ban 24h list|Country FR ban 24h list"},
+		{"a range of one address stays one", "value,scope\n192.0.2.5/32,range\n192.0.2.5/32,\n192.0.2.0/24,ip\n",
+			"Range 192.0.2.5/32 ban 24h list|Ip 192.0.2.5 ban 24h list|Range 192.0.2.0/24 ban 24h list"},
 		{"json", `[{"value":"192.0.2.1","duration":"2h","scenario":"why"},{"value":"::1","reason":"because","origin":"x"}]`, "Ip 192.0.2.1 ban 2h why|Ip ::1 ban 24h because"},
 		{"what cscli prints", `[{"id":1,"decisions":[{"value":"192.0.2.1","origin":"CAPI"},{"value":"192.0.2.2"}]}]`, "Ip 192.0.2.1 ban 24h list|Ip 192.0.2.2 ban 24h list"},
 		{"what the local API's stream answers", `{"deleted":[{"value":"192.0.2.9"}],"new":[{"value":"192.0.2.1","scope":"Ip","duration":"1h"}]}`, "Ip 192.0.2.1 ban 1h list"},

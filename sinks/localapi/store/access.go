@@ -23,6 +23,11 @@ var ErrUnknown = errors.New("there is none of that name")
 // ErrExists says that a name is taken.
 var ErrExists = errors.New("the name is taken")
 
+// unknown says that there is no bouncer or machine of a name, and which command shows those that there are.
+func unknown(what, name string) error {
+	return fmt.Errorf("%s %q: %w; `sluice %ss list` shows those that there are", what, name, ErrUnknown, what)
+}
+
 // ErrManyWait says that no machine more may wait to become valid.
 var ErrManyWait = errors.New("too many machines wait to be validated")
 
@@ -37,7 +42,7 @@ type Bouncer struct {
 	Kind     string    `json:"kind,omitempty"`
 	Version  string    `json:"version,omitempty"`
 	Address  string    `json:"address,omitempty"`
-	LastPull time.Time `json:"last_pull"`
+	LastPull time.Time `json:"last_pull,omitzero"`
 	Reported Reported  `json:"reported"`
 	// Seen is the number of the last change that it was told of.
 	Seen int64 `json:"-"`
@@ -92,7 +97,7 @@ func (b *bouncers) hold(name string) (one *keptBouncer, unlock func(), err error
 		}
 		one.writing.Unlock() // it was deleted meanwhile
 	}
-	return nil, nil, fmt.Errorf("bouncer %q: %w", name, ErrUnknown)
+	return nil, nil, unknown("bouncer", name)
 }
 
 // replace makes a bouncer that is held another.
@@ -138,7 +143,7 @@ func (s *Store) AddBouncer(name, key string) (string, error) {
 		return "", errors.New("a bouncer's name has between 1 and 255 characters")
 	}
 	if b.named(name) != nil {
-		return "", fmt.Errorf("bouncer %q: %w", name, ErrExists)
+		return "", fmt.Errorf("bouncer %q: %w; `sluice bouncers rotate` gives it a new key", name, ErrExists)
 	}
 	if key == "" {
 		key = NewKey()
@@ -185,7 +190,7 @@ func (s *Store) RotateBouncer(name string) (key string, err error) {
 	defer b.changing.Unlock()
 	one := b.named(name)
 	if one == nil {
-		return "", fmt.Errorf("bouncer %q: %w", name, ErrUnknown)
+		return "", unknown("bouncer", name)
 	}
 	key = NewKey()
 	return key, s.setKey(one, key)
@@ -198,7 +203,7 @@ func (s *Store) DeleteBouncer(name string) error {
 	defer b.changing.Unlock()
 	one := b.named(name)
 	if one == nil {
-		return fmt.Errorf("bouncer %q: %w", name, ErrUnknown)
+		return unknown("bouncer", name)
 	}
 	one.writing.Lock() // what it was told is not written down behind this
 	defer one.writing.Unlock()
@@ -251,7 +256,7 @@ func (s *Store) BouncerNamed(name string) (Bouncer, error) {
 			return Bouncer{}, err
 		}
 		if one = b.named(name); one == nil { // it was deleted meanwhile
-			return Bouncer{}, fmt.Errorf("bouncer %q: %w", name, ErrUnknown)
+			return Bouncer{}, unknown("bouncer", name)
 		}
 	}
 	return b.look(one), nil
@@ -319,9 +324,9 @@ type Machine struct {
 	Valid     bool      `json:"valid"`
 	Version   string    `json:"version,omitempty"`
 	Address   string    `json:"address,omitempty"`
-	LastPush  time.Time `json:"last_push"`
-	LastLogin time.Time `json:"last_login"`
-	LastBeat  time.Time `json:"last_beat"`
+	LastPush  time.Time `json:"last_push,omitzero"`
+	LastLogin time.Time `json:"last_login,omitzero"`
+	LastBeat  time.Time `json:"last_beat,omitzero"`
 	Reported  Reported  `json:"reported"`
 }
 
@@ -375,7 +380,7 @@ func (s *Store) roomFor(name string, valid bool) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.byName[name] != nil {
-		return fmt.Errorf("machine %q: %w", name, ErrExists)
+		return fmt.Errorf("machine %q: %w; `sluice machines delete` frees it", name, ErrExists)
 	}
 	if valid || s.opts.MaxWaiting == 0 {
 		return nil
@@ -413,7 +418,7 @@ func (s *Store) ChangeMachine(name string, change func(*Machine)) error {
 	defer s.machines.changing.Unlock()
 	changed, ok := s.Machine(name)
 	if !ok {
-		return fmt.Errorf("machine %q: %w", name, ErrUnknown)
+		return unknown("machine", name)
 	}
 	change(&changed)
 	return s.putMachine(&changed)
@@ -425,7 +430,7 @@ func (s *Store) DeleteMachine(name string) error {
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	if _, ok := s.Machine(name); !ok {
-		return fmt.Errorf("machine %q: %w", name, ErrUnknown)
+		return unknown("machine", name)
 	}
 	if err := s.write(func(txn *badger.Txn) error {
 		return errors.Join(txn.Delete(named(keyMachine, name)), txn.Delete(reportOf(reporterMachine, name)))

@@ -40,7 +40,7 @@ type Allowed struct {
 	Comment    string    `json:"comment,omitempty"`
 	Created    time.Time `json:"created"`
 	// Until is when it ends; zero for never.
-	Until time.Time `json:"until"`
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Text returns what the item excepts, as it is shown.
@@ -227,7 +227,7 @@ func (s *Store) keepAllowlist(name string, c *AllowlistChange) (l Allowlist, err
 	l, there := s.Allowlist(name)
 	switch {
 	case !there && len(c.Remove) > 0:
-		return l, fmt.Errorf("allow-list %q: %w", name, ErrUnknown)
+		return l, fmt.Errorf("allow-list %q: %w; `sluice allowlist list` shows those that people keep", name, ErrUnknown)
 	case !there:
 		l = Allowlist{Name: name, ID: uuid.NewString(), Created: now}
 	}
@@ -352,7 +352,7 @@ func (s *Store) DeleteAllowlist(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.Allowlist(name); !ok {
-		return fmt.Errorf("allow-list %q: %w", name, ErrUnknown)
+		return fmt.Errorf("allow-list %q: %w; `sluice allowlist list` shows those that people keep", name, ErrUnknown)
 	}
 	if err := s.write(func(txn *badger.Txn) error { return txn.Delete(named(keyAllowlist, name)) }); err != nil {
 		return err

@@ -132,7 +132,7 @@ func TestAnAllowlistIsChangedAsItIs(t *testing.T) {
 		{"one thing instead of another", "office", AllowlistChange{Remove: []string{"192.0.2.1"}, Add: add("192.0.2.2")}, "theirs: 192.0.2.2"},
 		{"of what is not on it nothing is done", "office", AllowlistChange{Remove: []string{"192.0.2.2", "192.0.2.1"}}, `"192.0.2.1" is not on the allow-list "office"`},
 		{"nor of what is no address", "office", AllowlistChange{Remove: []string{"192.0.2.2"}, Add: add("nowhere")}, `"nowhere" is no address such as 192.0.2.1 or 2001:db8::1`},
-		{"from no list is nothing taken", "home", AllowlistChange{Remove: []string{"192.0.2.2"}}, `allow-list "home": there is none of that name`},
+		{"from no list is nothing taken", "home", AllowlistChange{Remove: []string{"192.0.2.2"}}, "allow-list \"home\": there is none of that name; `sluice allowlist list` shows those that people keep"},
 		{"it is as it was", "office", AllowlistChange{}, "theirs: 192.0.2.2"},
 	} {
 		l, _, err := w.ChangeAllowlist(c.list, c.change)

@@ -16,7 +16,7 @@ type Reported struct {
 	Type    string    `json:"type,omitempty"`
 	Version string    `json:"version,omitempty"`
 	OS      string    `json:"os,omitempty"`
-	At      time.Time `json:"at"`
+	At      time.Time `json:"at,omitzero"`
 }
 
 // maxReport is the longest report that is kept, in bytes.
@@ -53,7 +53,7 @@ func (s *Store) PutMachineReport(name string, r Reported, report []byte) error {
 	defer m.changing.Unlock()
 	after, ok := s.Machine(name)
 	if !ok {
-		return fmt.Errorf("machine %q: %w", name, ErrUnknown)
+		return unknown("machine", name)
 	}
 	after.Reported = r
 	err := s.putReport(named(keyMachine, name), &after, reportOf(reporterMachine, name), report)
@@ -95,7 +95,7 @@ func (s *Store) MachineReport(name string) (Machine, []byte, error) {
 	defer s.machines.changing.Unlock()
 	now, ok := s.Machine(name)
 	if !ok {
-		return Machine{}, nil, fmt.Errorf("machine %q: %w", name, ErrUnknown)
+		return Machine{}, nil, unknown("machine", name)
 	}
 	report, err := s.report(now.Reported, reportOf(reporterMachine, name))
 	return now, report, err
