@@ -15,7 +15,8 @@ func healthCommand() *cobra.Command {
 		Use:   "health",
 		Short: "Ask a running sluice with a sink of type local_api whether it answers",
 		Long: "Asks a running sluice with a sink of type local_api whether it answers: exit code 0 when it does, 1 when it does not.\n" +
-			"It is for the health checks of containers, whose image has no other program.",
+			"It is for the health checks of containers, whose image has no other program. Where the sink has tls, --url begins with\n" +
+			"https://, and the variable SSL_CERT_FILE names the authority that its certificate is checked by, when it is one of your own.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)

@@ -23,13 +23,19 @@ func reloadCommand() *cobra.Command {
 			"their buckets. When the new rules are broken, the old ones go on, and reload\n" +
 			"fails with the reason. A pipeline without durable state is told by its process\n" +
 			"id; what came of it is then in its log alone.",
-		Example: "  sluice reload -c configs/demo.yaml",
+		Example: "  sluice reload -c configs/kafka.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if pid != 0 {
 				return control.Signal(pid)
 			}
+			if config == "" && dir == "" {
+				return usageError{errors.New("one of the flags --config, --state and --pid is needed")}
+			}
 			dir, err := stateDir(config, dir)
+			if errors.Is(err, errNoState) {
+				return fmt.Errorf("%w; name its process by --pid", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -49,6 +55,9 @@ func reloadCommand() *cobra.Command {
 	return cmd
 }
 
+// errNoState says that a pipeline has no folder by which it is found.
+var errNoState = errors.New("this pipeline keeps no state")
+
 // stateDir returns the folder of state that flags name, directly or by a
 // configuration.
 func stateDir(config, dir string) (string, error) {
@@ -63,7 +72,7 @@ func stateDir(config, dir string) (string, error) {
 		return "", err
 	}
 	if c.State.Dir == "" {
-		return "", fmt.Errorf("%s has no state.dir: this pipeline keeps no state", config)
+		return "", fmt.Errorf("%s has no state.dir: %w", config, errNoState)
 	}
 	return c.StateDir(), nil
 }

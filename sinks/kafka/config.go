@@ -129,9 +129,10 @@ func init() {
 			"The headers `scenario`, `origin` and `until` are of the decision that ends last; those of others follow. " +
 			"Who reads the topic from its start, and keeps the newest record of each key, has exactly the decisions of `sluice decisions list`, also those that people and lists made. " +
 			"Changes are there within a second; what ended before it could be written is counted as expired.",
-		Example: "brokers: [localhost:9092]\nalerts_topic: alerts\ndecisions_topic: decisions\n",
-		Default: Default,
-		New:     func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
+		Delivery: "at least once",
+		Example:  "brokers: [localhost:9092]\nalerts_topic: alerts\ndecisions_topic: decisions\n",
+		Default:  Default,
+		New:      func(name string, c Config, env sinks.Env) (sinks.Sink, error) { return New(name, c, env) },
 	})
 	sinks.RegisterDeadLetters(sinks.DeadLettersKind[RawConfig]{
 		Type:    "kafka",

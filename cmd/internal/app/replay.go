@@ -136,6 +136,9 @@ func replaySource(o ReplayOptions) (sources.Source, error) {
 			}
 			return nil, fmt.Errorf("replay: %w", err)
 		}
+		if info.IsDir() {
+			return nil, fmt.Errorf("replay: %s is a folder; name the files in it, such as %s", f, filepath.Join(f, "*.log"))
+		}
 		if info.ModTime().After(newest) {
 			newest = info.ModTime()
 		}

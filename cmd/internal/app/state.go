@@ -121,7 +121,11 @@ func (r *StateReport) addPartitions(dir string) error {
 func (r *StateReport) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "state\t%s, format %d, %s on disk\n", r.Dir, r.Version, r.Disk)
-	fmt.Fprintf(t, "epoch\t%d of %s, folded up to %d\n", r.Epoch, r.At.UTC().Format(time.RFC3339), r.Folded)
+	if r.At.IsZero() {
+		fmt.Fprintln(t, "epoch\tnone yet: no checkpoint was made")
+	} else {
+		fmt.Fprintf(t, "epoch\t%d of %s, folded up to %d\n", r.Epoch, r.At.UTC().Format(time.RFC3339), r.Folded)
+	}
 	for _, k := range r.Records {
 		fmt.Fprintf(t, "%s\t%d records, %s\n", k.Kind, k.Records, k.Bytes)
 	}

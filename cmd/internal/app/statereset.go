@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func ResetPartition(dir, name string) (records int, err error) {
 			names = append(names, n)
 		}
 		slices.Sort(names)
-		return 0, fmt.Errorf("the state in %q holds nothing of a partition %q; it holds %s", dir, name, strings.Join(names, ", "))
+		return 0, fmt.Errorf("the state in %q holds nothing of a partition %q; it holds %s", dir, name, cmp.Or(strings.Join(names, ", "), "none at all"))
 	}
 	if _, err := store.Commit(context.Background(), &state.Epoch{Parts: []*state.Writer{&w}}); err != nil {
 		return 0, err
