@@ -98,6 +98,11 @@ func (s *Sink) getDecisions(w http.ResponseWriter, r *http.Request, b *store.Bou
 		out.decision(d)
 		return out.part()
 	})
+	if !out.some {
+		// As in CrowdSec: its bouncer in nginx takes this alone for nothing, and fails on an empty list.
+		reply(w, http.StatusOK, nil)
+		return
+	}
 	out.close(s, nil)
 }
 
