@@ -86,7 +86,7 @@ func (e *encoder) decision(d *decisions.Decision) {
 	e.buf = strconv.AppendInt(e.buf, d.ID, 10)
 	for _, f := range [...]struct{ name, value string }{
 		{`,"uuid":`, d.UUID.String()}, {`,"origin":`, d.Origin}, {`,"type":`, d.Type}, {`,"scope":`, d.Scope}, {`,"value":`, d.Value},
-		{`,"scenario":`, d.Scenario}, {`,"duration":`, d.Until.Sub(e.now).String()},
+		{`,"scenario":`, d.Scenario}, {`,"duration":`, left(d.Until.Sub(e.now)).String()},
 	} {
 		e.buf = appendText(append(e.buf, f.name...), f.value)
 	}
@@ -94,6 +94,17 @@ func (e *encoder) decision(d *decisions.Decision) {
 		e.buf = append(e.buf, `,"simulated":true`...)
 	}
 	e.buf = append(e.buf, '}')
+}
+
+// left is what is left of a decision in whole seconds, as CrowdSec tells it:
+// its bouncer in nginx reads no parts of them, and keeps for good what lasts for
+// as long as it cannot read, or for no second. So none is rounded down to that.
+func left(d time.Duration) time.Duration {
+	whole := d.Truncate(time.Second)
+	if whole < d {
+		whole += time.Second
+	}
+	return whole
 }
 
 // appendText writes a text as JSON.

@@ -125,3 +125,24 @@ func TestAListThatBreaksOff(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsLeftIsToldInWholeSeconds asks between two seconds: bouncers are told no part of one, and never that
+// what is in force lasts no second.
+func TestWhatIsLeftIsToldInWholeSeconds(t *testing.T) {
+	s := newServer(t, nil, nil)
+	s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.9", decisionJSON("ban", "192.0.2.1", "4h"), decisionJSON("ban", "192.0.2.2", "1s"))+"]")
+	s.now = s.now.Add(600 * time.Millisecond)
+	for _, path := range []string{"/v1/decisions", "/v1/decisions/stream?startup=true"} {
+		s.want(200, bouncer, "GET", path, "", `"duration":"4h0m0s"`, `"duration":"1s"`)
+	}
+	s.now = s.now.Add(3*time.Second + 300*time.Millisecond)
+	if _, err := s.store.Expire(); err != nil {
+		t.Fatal(err)
+	}
+	s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `{"deleted":[{`, `"value":"192.0.2.2"`, `"duration":"-2s"`)
+	for d, want := range map[time.Duration]time.Duration{0: 0, 1: time.Second, time.Second: time.Second, -1: 0, -1500 * time.Millisecond: -time.Second} {
+		if got := left(d); got != want {
+			t.Errorf("of %v there is %v left, want %v", d, got, want)
+		}
+	}
+}
