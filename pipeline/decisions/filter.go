@@ -21,8 +21,8 @@ type Filter struct {
 	Within bool
 	// Scopes and Origins list what is wanted. An origin "lists" also takes lists:NAME.
 	Scopes, Origins []string
-	// Containing and NotContaining are words of the scenario: one of the
-	// former must be in it, none of the latter.
+	// Containing and NotContaining are words of the scenario, in any case: one
+	// of the former must be in it, none of the latter.
 	Containing, NotContaining []string
 	// Enforced leaves out simulated decisions.
 	Enforced bool
@@ -157,7 +157,8 @@ func (m *matcher) inPlace(s *slot) bool {
 
 // takes tells whether a filter selects decisions of a kind.
 func (f *Filter) takes(k *kind) bool {
-	in := func(word string) bool { return strings.Contains(k.scenario, word) }
+	scenario := strings.ToLower(k.scenario)
+	in := func(word string) bool { return strings.Contains(scenario, strings.ToLower(word)) }
 	switch {
 	case f.Type != "" && k.typ != f.Type,
 		f.Scenario != "" && k.scenario != f.Scenario,

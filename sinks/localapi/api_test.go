@@ -321,6 +321,8 @@ func testTheBouncersSide(t *testing.T, asked map[string]bool) {
 	s.want(200, bouncer, "GET", "/v1/decisions?ip=192.0.3.7", "", "null")
 	s.want(200, bouncer, "GET", "/v1/decisions?range=192.0.2.0/24&contains=false&type=ban", "", `192.0.2.1`, `!captcha`)
 	s.want(200, bouncer, "GET", "/v1/decisions?scope=Ip&value=192.0.2.1&origins=lists,cscli&scenarios_containing=man&scenarios_not_containing=ssh", "", `192.0.2.1`)
+	s.want(200, bouncer, "GET", "/v1/decisions/stream?startup=true&scenarios_containing=ssh,MAN&scenarios_not_containing=SSH", "", `192.0.2.1`)
+	s.want(200, bouncer, "GET", "/v1/decisions?scenarios_not_containing=MANual", "", "null")
 	s.want(200, bouncer, "HEAD", "/v1/decisions?ip=192.0.2.1", "")
 	for _, bad := range []string{"ip=300.1.1.1", "contains=7", "scope=ip&value=x"} {
 		s.want(400, bouncer, "GET", "/v1/decisions?"+bad, "", "message")
