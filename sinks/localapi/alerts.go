@@ -344,6 +344,11 @@ func (s *Sink) getAlerts(w http.ResponseWriter, r *http.Request, _ string) {
 
 // deleteAlerts implements DELETE /alerts.
 func (s *Sink) deleteAlerts(w http.ResponseWriter, r *http.Request, _ string) {
+	if err := narrows(r, "ip", "range", "scope", "value", "scenario", "contains", "since", "until", "simulated", "has_active_decision",
+		"decision_type", "origin", "alert_source", "limit"); err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
 	var ids []int64
 	ok, err := s.matching(w, r, func(a *store.Alert) bool { ids = append(ids, a.ID); return true })
 	if !ok {

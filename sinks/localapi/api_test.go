@@ -304,6 +304,21 @@ func testTheWatchersSide(t *testing.T, asked map[string]bool) {
 	s.want(401, machine, "GET", "/v1/heartbeat", "")
 }
 
+// TestADeletionThatIsMisspeltDeletesNothing asks for less than all in words that are not known.
+func TestADeletionThatIsMisspeltDeletesNothing(t *testing.T) {
+	s := newServer(t, nil, nil)
+	s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", "192.0.2.1", decisionJSON("ban", "192.0.2.1", "4h"))+"]")
+	for _, q := range []string{"adress=192.0.2.7", "kind=waf", "uuid=1", "value=", "scenario=", "ip=192.0.2.7%zz", "ip=192.0.2.7;"} {
+		for _, path := range []string{"/v1/alerts?", "/v1/decisions?"} {
+			s.want(400, machine, "DELETE", path+q, "", "nothing is deleted")
+		}
+	}
+	s.want(400, machine, "DELETE", "/v1/decisions?since=1h", "", "nothing is deleted")
+	s.want(200, bouncer, "GET", "/v1/decisions", "", `"value":"192.0.2.1"`)
+	s.want(200, machine, "DELETE", "/v1/alerts?scope=Ip&value=192.0.2.1&scenario=a/b&ip=192.0.2.1&since=1h&until=0s&origin=cscli&has_active_decision=true&alert_source=agent&contains=true&limit=0",
+		"", `"nbDeleted":"1"`)
+}
+
 func testTheBouncersSide(t *testing.T, asked map[string]bool) {
 	s := newServer(t, asked, nil)
 	post := func(ds ...string) {

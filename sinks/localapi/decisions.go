@@ -3,8 +3,10 @@ package localapi
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -265,9 +267,37 @@ func (s *Sink) asked(r *http.Request, b *store.Bouncer, told func(*store.Bouncer
 	}
 }
 
+// narrows tells what is wrong with the query of a deletion. Where nothing is
+// selected all go: a parameter that is not known, since it is misspelt or that of
+// a newer client, or that is empty, must not come to that.
+func narrows(r *http.Request, known ...string) error {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return fmt.Errorf("nothing is deleted, since the query cannot be read: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		switch {
+		case !slices.Contains(known, name):
+			return fmt.Errorf("nothing is deleted, since %q selects nothing; it can be one of %s", name, strings.Join(known, ", "))
+		case slices.Contains(q[name], ""):
+			return fmt.Errorf("nothing is deleted, since %s is empty", name)
+		}
+	}
+	return nil
+}
+
+// deletes reads the parameters of a deletion of decisions, and more beside them.
+func deletes(r *http.Request, more ...string) (*decisions.Filter, error) {
+	known := []string{"ip", "range", "scope", "scopes", "value", "type", "scenario", "scenarios_containing", "scenarios_not_containing", "origin", "origins", "contains"}
+	if err := narrows(r, append(known, more...)...); err != nil {
+		return nil, err
+	}
+	return readFilter(r.URL.Query())
+}
+
 // deleteDecisions implements DELETE /decisions.
 func (s *Sink) deleteDecisions(w http.ResponseWriter, r *http.Request, _ string) {
-	f, err := readFilter(r.URL.Query())
+	f, err := deletes(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return

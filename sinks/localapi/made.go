@@ -40,7 +40,7 @@ func (s *Sink) deleteDecisionsMade(w http.ResponseWriter, r *http.Request, machi
 		s.deleteDecisions(w, r, machine)
 		return
 	}
-	f, err := readFilter(q)
+	f, err := deletes(r, "since", "until")
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
