@@ -26,6 +26,10 @@ const (
 // validated: whoever reaches the API can make one, and they are kept until a person looks at them.
 const maxWaiting = 100
 
+// maxSignIn is the largest body of those who are nobody yet, in bytes: what reads
+// it takes dozens of times as much. An engine sends the names of its scenarios in it.
+const maxSignIn = 256 << 10
+
 // slowDown answers who comes from where too many failed to sign in.
 func slowDown(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(1/guessRate)))
@@ -142,9 +146,16 @@ func (s *Sink) register(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var body lapi.WatcherRegistrationRequest
+	r.Body = http.MaxBytesReader(w, r.Body, maxSignIn)
 	if !s.decodeAs(w, r, "Registration", &body) {
 		return
 	}
+	end, ok := s.passwords.turn(from)
+	if !ok {
+		slowDown(w)
+		return
+	}
+	defer end()
 	valid := false
 	switch token := s.config.AutoRegistration.Token.Reveal(); {
 	case body.RegistrationToken != nil && *body.RegistrationToken != "":
@@ -185,9 +196,16 @@ func (s *Sink) login(w http.ResponseWriter, r *http.Request) {
 	name, certified := certificateOf(r, s.config.TLS.MachineOUs)
 	if !certified {
 		var body lapi.WatcherAuthRequest
+		r.Body = http.MaxBytesReader(w, r.Body, maxSignIn)
 		if !s.decodeAs(w, r, "SignIn", &body) {
 			return
 		}
+		end, ok := s.passwords.turn(from)
+		if !ok {
+			slowDown(w)
+			return
+		}
+		defer end()
 		name = body.MachineId
 		if m, _ := s.store.Machine(name); !s.store.CheckPassword(name, body.Password) || !m.Valid {
 			s.passwords.fails(from)

@@ -32,7 +32,7 @@ type Config struct {
 	Remember time.Duration `yaml:"remember"`
 	// TokenLifetime is how long a machine stays signed in.
 	TokenLifetime time.Duration `yaml:"token_lifetime"`
-	// MaxBody is the largest request that is read.
+	// MaxBody is the largest request that is read. Of what machines sign in with it is 256KiB at most, of a report of usage metrics 1MiB.
 	MaxBody component.Bytes `yaml:"max_body"`
 	// Verdict says how /v1/verdict answers reverse proxies.
 	Verdict Verdict `yaml:"verdict"`

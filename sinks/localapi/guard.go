@@ -27,6 +27,7 @@ type guard struct {
 type guesses struct {
 	limit *rate.Limiter
 	wrong *simplelru.LRU[uint64, struct{}] // by their hashes
+	turn  sync.Mutex                       // of whose password is looked at; taken before the guard's
 }
 
 // After a burst of failures, one in two seconds is let through.
@@ -58,6 +59,21 @@ func (g *guard) admits(a netip.Addr) bool {
 	defer g.mu.Unlock()
 	f, ok := g.failed.Get(guardKey(a))
 	return !ok || f.limit.TokensAt(g.now()) >= 1
+}
+
+// turn is admits for what takes long to check, such as a password: it lets one
+// from an address in at a time, until end is called. Of many who come at once
+// each would otherwise be let in before the first has failed.
+func (g *guard) turn(a netip.Addr) (end func(), ok bool) {
+	g.mu.Lock()
+	f := g.of(a)
+	g.mu.Unlock()
+	f.turn.Lock()
+	if !g.admits(a) {
+		f.turn.Unlock()
+		return nil, false
+	}
+	return f.turn.Unlock, true
 }
 
 // fails notes that an address failed to sign in.

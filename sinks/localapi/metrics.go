@@ -27,6 +27,7 @@ func (s *Sink) usageMetrics(w http.ResponseWriter, r *http.Request) {
 		return // it has been answered
 	}
 	var body lapi.AllMetrics
+	r.Body = http.MaxBytesReader(w, r.Body, store.MaxReport)
 	if !s.decodeAs(w, r, "Metrics", &body) {
 		return
 	}

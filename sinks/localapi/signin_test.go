@@ -2,13 +2,18 @@ package localapi
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"sluice/pipeline/component"
+	"sluice/sinks/localapi/store"
 )
 
 // TestWhatIsRevokedInUseIsWorthNothing takes keys and machines away from
@@ -150,4 +155,95 @@ func TestSecretsAreNotLogged(t *testing.T) {
 			t.Errorf("%q is told: %s\n%s", secret, said.String(), answers)
 		}
 	}
+}
+
+// together is a body that is read once all of several have begun to be.
+type together struct {
+	io.Reader
+	begun *sync.WaitGroup
+	once  sync.Once
+}
+
+func (b *together) Read(p []byte) (int, error) {
+	b.once.Do(func() { b.begun.Done(); b.begun.Wait() })
+	return b.Reader.Read(p)
+}
+
+// TestGuessesThatComeTogetherAreCounted has many guess at once: they are let in
+// one after the other, and so no more of them than if they had come so.
+func TestGuessesThatComeTogetherAreCounted(t *testing.T) {
+	token := strings.Repeat("t", 32)
+	s := newServer(t, nil, func(c *Config) {
+		c.AutoRegistration.Token, c.AutoRegistration.AllowedRanges = component.Secret(token), []string{"192.0.2.0/24"}
+	})
+	for path, body := range map[string]string{
+		"/v1/watchers/login": `{"machine_id":"agent","password":"hunter%02d"}`,
+		"/v1/watchers":       `{"machine_id":"me","password":"x","registration_token":"` + token[2:] + `%02d"}`,
+	} {
+		const many = 3 * guessBurst
+		s.passwords = newGuard(s.env.Now)
+		var begun, ended sync.WaitGroup
+		begun.Add(many)
+		answers := make(chan int, many)
+		for i := range many {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, &together{Reader: strings.NewReader(fmt.Sprintf(body, i+10)), begun: &begun})
+			ended.Go(func() {
+				w := httptest.NewRecorder()
+				s.Handler().ServeHTTP(w, r)
+				answers <- w.Code
+			})
+		}
+		ended.Wait()
+		close(answers)
+		got := make(map[int]int)
+		for status := range answers {
+			got[status]++
+		}
+		if got[http.StatusForbidden] != guessBurst || got[http.StatusTooManyRequests] != many-guessBurst {
+			t.Errorf("%s: %d guesses are answered %v", path, many, got)
+		}
+	}
+}
+
+// counted counts what is read of it.
+type counted struct {
+	io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// TestLittleIsReadOfNobody sends what would take hundreds of megabytes to understand, packed and not.
+func TestLittleIsReadOfNobody(t *testing.T) {
+	s := newServer(t, nil, func(c *Config) { c.Registration = true })
+	long := `{"machine_id":"me","password":"x","scenarios":[` + strings.Repeat("0,", 2<<20) + `0]}`
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := io.WriteString(z, long); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path, body, encoding string
+		atMost               int
+	}{
+		{"/v1/watchers/login", long, "", maxSignIn}, {"/v1/watchers", long, "", maxSignIn}, {"/v1/usage-metrics", long, "", store.MaxReport},
+		{"/v1/watchers/login", packed.String(), "gzip", maxSignIn}, {"/v1/watchers", packed.String(), "gzip", maxSignIn}, {"/v1/usage-metrics", packed.String(), "gzip", store.MaxReport},
+	} {
+		body := &counted{Reader: strings.NewReader(c.body)}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, c.path, body)
+		r.Header.Set("X-Api-Key", s.key)
+		r.Header.Set("Content-Encoding", c.encoding)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		if w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), fmt.Sprint(c.atMost)) || body.n > c.atMost+1 {
+			t.Errorf("%s %s: of %d bytes %d are read, and it is answered %d %s", c.path, c.encoding, len(c.body), body.n, w.Code, w.Body)
+		}
+	}
+	// An engine with all that the hub has is far from it.
+	names := `"` + strings.Repeat("x", 50) + `"`
+	s.want(200, nobody, "POST", "/v1/watchers/login", `{"machine_id":"agent","password":"hunter2","scenarios":[`+strings.Repeat(names+",", 3000)+names+`]}`)
 }

@@ -19,8 +19,8 @@ type Reported struct {
 	At      time.Time `json:"at,omitzero"`
 }
 
-// maxReport is the longest report that is kept, in bytes.
-const maxReport = 1 << 20
+// MaxReport is the longest report that is kept, in bytes.
+const MaxReport = 1 << 20
 
 // Who reports: a bouncer and a machine may have the same name.
 const (
@@ -67,8 +67,8 @@ func (s *Store) PutMachineReport(name string, r Reported, report []byte) error {
 
 // putReport keeps a report and who sent it, both or neither.
 func (s *Store) putReport(key []byte, sender any, reportKey, report []byte) error {
-	if len(report) > maxReport {
-		return fmt.Errorf("a report has up to %d bytes: %w", maxReport, ErrTooLarge)
+	if len(report) > MaxReport {
+		return fmt.Errorf("a report has up to %d bytes: %w", MaxReport, ErrTooLarge)
 	}
 	text, err := json.Marshal(sender)
 	if err != nil {

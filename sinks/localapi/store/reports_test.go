@@ -71,7 +71,7 @@ func TestTheLastReportIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("after two", told, "second")
-		if err := r.put(Reported{}, string(make([]byte, maxReport+1))); !errors.Is(err, ErrTooLarge) {
+		if err := r.put(Reported{}, string(make([]byte, MaxReport+1))); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: a report of any length: %v", name, err)
 		}
 		w.reopen()
