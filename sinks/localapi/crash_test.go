@@ -1,8 +1,11 @@
 package localapi
 
 import (
+	"context"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -52,5 +55,46 @@ func TestACrashBehindABouncersFirstAnswer(t *testing.T) {
 			s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `"192.0.2.3"`, `"new":[]`)
 			s.want(200, bouncer, "GET", "/v1/decisions/stream", "", `{"deleted":[],"new":[]}`)
 		})
+	}
+}
+
+// TestWhatABouncerDidNotWaitForIsToldAgain has a bouncer go away before it has its answer,
+// a first one, that of all there is, or that of what has changed: it may have got it or not.
+func TestWhatABouncerDidNotWaitForIsToldAgain(t *testing.T) {
+	s := newServer(t, nil, nil)
+	goes := func(path string) {
+		t.Helper()
+		ctx, gone := context.WithCancel(t.Context())
+		gone()
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
+		r.Header.Set("X-Api-Key", s.key)
+		w := httptest.NewRecorder()
+		if s.Handler().ServeHTTP(w, r); w.Code != 200 {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	const pull = "/v1/decisions/stream"
+	ban := func(value string) {
+		t.Helper()
+		s.want(201, machine, "POST", "/v1/alerts", "["+alertJSON("a/b", value, decisionJSON("ban", value, "4h"))+"]")
+	}
+	ban("192.0.2.1")
+	goes(pull)
+	s.want(200, machine, "DELETE", "/v1/decisions?ip=192.0.2.1", "")
+	ban("192.0.2.2")
+	s.want(200, bouncer, "GET", pull, "", `"deleted":[{"id":1,`, `"value":"192.0.2.2"`)
+	for _, path := range []string{pull, pull + "?startup=true"} {
+		ban("192.0.2.3")
+		ban("192.0.2.4")
+		goes(path)
+		goes(path)
+		s.want(200, machine, "DELETE", "/v1/decisions?ip=192.0.2.3", "")
+		removed, added, _ := strings.Cut(s.want(200, bouncer, "GET", pull, ""), `"new":`)
+		if !strings.Contains(removed, "192.0.2.3") || strings.Contains(added, "192.0.2.3") || !strings.Contains(added, "192.0.2.4") || strings.Contains(added, "192.0.2.2") {
+			t.Errorf("%s: it is told to remove %s and to add %s", path, removed, added)
+		}
+		s.want(200, bouncer, "GET", pull, "", `{"deleted":[],"new":[]}`)
+		s.want(200, machine, "DELETE", "/v1/decisions?ip=192.0.2.4", "")
+		s.want(200, bouncer, "GET", pull, "", `"new":[]`)
 	}
 }

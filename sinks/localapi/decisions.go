@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -250,9 +251,21 @@ func (s *Sink) writeAll(w http.ResponseWriter, r *http.Request, b *store.Bouncer
 	}
 }
 
-// pulled notes up to which change a bouncer was told, and which place.
+// pulled notes up to which change a bouncer was told, and which place. One that
+// has gone away by now, tired of waiting, may have got the answer or not: it is
+// told again. Who goes is noticed by another goroutine, which began with this
+// request and is to have its turn: after a stall, of the disk or of the whole
+// machine, the request and the end of its connection are found together.
 func (s *Sink) pulled(r *http.Request, b *store.Bouncer, seen, place int64) {
-	s.asked(r, b, func(b *store.Bouncer) { b.Seen, b.Place, b.Doubt, b.Told = seen, place, false, b.LastPull })
+	s.asked(r, b, func(*store.Bouncer) {}) // which may last, and takes for sure what was told before
+	runtime.Gosched()
+	s.asked(r, b, func(b *store.Bouncer) {
+		if r.Context().Err() != nil {
+			b.Doubt = true
+			return
+		}
+		b.Seen, b.Place, b.Doubt, b.Told = seen, place, false, b.LastPull
+	})
 }
 
 // asked notes that a bouncer asked.
