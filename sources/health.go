@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -13,9 +12,10 @@ import (
 // however many of its connections, and once that it is over. It counts every
 // failure and every recovery, for Stats. Any goroutine may use it.
 type Health struct {
-	log                *slog.Logger
-	errors, recoveries atomic.Uint64
-	mu                 sync.Mutex
+	log *slog.Logger
+
+	mu                 sync.Mutex // held while something is said, so that the counts and the log tell the same
+	errors, recoveries uint64
 	failing            map[string]bool // by what is failing
 }
 
@@ -26,9 +26,9 @@ func NewHealth(log *slog.Logger) *Health {
 
 // Failed says that something, such as a connection or a partition, does not work at the moment.
 func (h *Health) Failed(what string, err error) {
-	h.errors.Add(1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.errors++
 	if len(h.failing) == 0 {
 		h.log.Warn("reading is interrupted; it is tried again", "what", what, "error", err)
 	}
@@ -44,7 +44,7 @@ func (h *Health) Well(what string) {
 	}
 	delete(h.failing, what)
 	if len(h.failing) == 0 {
-		h.recoveries.Add(1)
+		h.recoveries++
 		h.log.Info("reading goes on")
 	}
 }
@@ -58,7 +58,9 @@ func (h *Health) Forget(what string) {
 
 // Fill puts the counts into a snapshot.
 func (h *Health) Fill(s *Stats) {
-	s.Errors, s.Reconnects = h.errors.Load(), h.recoveries.Load()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.Errors, s.Reconnects = h.errors, h.recoveries
 }
 
 // Backoff waits longer after each failure in a row, up to Max, with a jitter

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +37,46 @@ func TestTroubleIsSaidOnceAndCountedEveryTime(t *testing.T) {
 	h.Fill(&s)
 	if s.Errors != 12 || s.Reconnects != 1 {
 		t.Errorf("stats = %+v", s)
+	}
+}
+
+// yielding is a log that lets others go on before it takes a line.
+type yielding struct {
+	bytes.Buffer
+	looking <-chan struct{}
+}
+
+func (y *yielding) Write(p []byte) (int, error) {
+	<-y.looking
+	for range 1000 {
+		runtime.Gosched()
+	}
+	return y.Buffer.Write(p)
+}
+
+// TestWhatIsCountedIsSaid: who sees a failure or a recovery in the counts finds it in the log.
+func TestWhatIsCountedIsSaid(t *testing.T) {
+	looking := make(chan struct{})
+	out := &yielding{looking: looking}
+	h := sources.NewHealth(slog.New(slog.NewTextHandler(out, nil)))
+	for _, step := range []struct {
+		say  func()
+		want sources.Stats
+		text string
+	}{
+		{func() { h.Failed("a", errors.New("refused")) }, sources.Stats{Errors: 1}, "reading is interrupted"},
+		{func() { h.Well("a") }, sources.Stats{Errors: 1, Reconnects: 1}, "reading goes on"},
+	} {
+		var said sync.WaitGroup
+		said.Go(step.say)
+		looking <- struct{}{} // it is about to be written
+		for st := (sources.Stats{}); st.Errors != step.want.Errors || st.Reconnects != step.want.Reconnects; h.Fill(&st) {
+			runtime.Gosched()
+		}
+		if !strings.Contains(out.String(), step.text) {
+			t.Errorf("it is counted, and the log does not say %q yet", step.text)
+		}
+		said.Wait()
 	}
 }
 
