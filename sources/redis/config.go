@@ -90,6 +90,9 @@ func Default() Config {
 	}
 }
 
+// longestBlock is how long a read may wait at the server.
+const longestBlock = time.Minute
+
 // Validate checks the configuration without reading a file.
 func (c *Config) Validate() error {
 	if err := c.validateAddresses(); err != nil {
@@ -110,7 +113,7 @@ func (c *Config) Validate() error {
 		return component.Invalid("count", "at least 1 is needed")
 	case c.MaxBytes < 1<<10 || c.MaxBytes > 1<<30:
 		return component.Invalid("max_bytes", "it must be from 1KiB to 1GiB")
-	case c.Block < time.Millisecond || c.Block > time.Minute:
+	case c.Block < time.Millisecond || c.Block > longestBlock:
 		return component.Invalid("block", "it must be from 1ms to 1m")
 	case c.RequestTimeout <= 0:
 		return component.Invalid("request_timeout", "it must be more than 0s")

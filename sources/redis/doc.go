@@ -10,7 +10,9 @@
 //
 // What a group delivered and a lost connection swallowed is pending: `>` never
 // gives it again. So a session with a group begins with what is pending for this consumer. What is below the last commit is
-// acknowledged, since only the acknowledgement got lost; the rest is acknowledged by Commit.
+// acknowledged, since only the acknowledgement got lost; the rest is acknowledged by Commit. And a read that a
+// lost connection left at the server may swallow entries even later: for as long as a read may wait, what the group
+// delivered is compared with what came.
 //
 // A group of this source's own is read from the position up to what the group
 // has delivered by XREAD, without the group: so what an older copy of the state has not

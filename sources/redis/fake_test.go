@@ -110,10 +110,16 @@ func (l *lines) String() string {
 // begin runs a source from the positions of its first stream; 0 is none.
 func begin(t testing.TB, c Config, position int64) *run {
 	t.Helper()
+	return beginAt(t, c, position, nil)
+}
+
+// beginAt is begin with a clock; nil is the wall's.
+func beginAt(t testing.TB, c Config, position int64, clock sources.Clock) *run {
+	t.Helper()
 	r := &run{t: t, log: &lines{}, changed: make(chan struct{}), done: make(chan error, 1),
 		values: make(map[string][]string), offsets: make(map[string][]int64), next: sources.Positions{}}
 	var err error
-	r.s, err = New("redis", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	r.s, err = New("redis", c, sources.Env{Log: slog.New(slog.NewTextHandler(r.log, nil)), Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

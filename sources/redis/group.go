@@ -73,6 +73,7 @@ func (r *reader) join(ctx context.Context) error {
 		}
 	}
 	r.ours = true
+	r.watch, r.until = alone, r.s.clock.Now().Add(longestBlock+lookInterval)
 	return nil
 }
 
@@ -177,9 +178,33 @@ func (r *reader) catchUp(ctx context.Context, delivered int64) error {
 
 // askGroup waits for entries that the group has delivered to nobody yet.
 func (r *reader) askGroup(ctx context.Context) ([]redis.XMessage, error) {
-	return r.answer(r.blocking.XReadGroup(ctx, &redis.XReadGroupArgs{
+	entries, err := r.answer(r.blocking.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: r.s.config.Group, Consumer: r.s.config.Consumer, Streams: []string{r.stream.key, ">"}, Count: r.count, Block: r.s.config.Block,
 	}).Result())
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	if first, err := offsetOf(entries[0].ID); err == nil { // else take says so
+		if err := r.overtake(ctx, first-1); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+// overtake reads what was delivered, up to an offset, to a request that a
+// connection before this one had left at the server, and that found its entries only when
+// this session had begun. None waits longer than a read may.
+func (r *reader) overtake(ctx context.Context, delivered int64) error {
+	if !r.watch {
+		return nil
+	}
+	last := r.s.clock.Now().After(r.until)
+	fresh := r.fresh
+	err := r.catchUp(ctx, delivered)
+	r.fresh = fresh
+	r.watch = err != nil || !last
+	return err
 }
 
 // remember has Commit acknowledge entries. Those that are through already are acknowledged at once.

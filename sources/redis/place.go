@@ -46,22 +46,23 @@ func (r *reader) stands(ctx context.Context) (*standing, error) {
 
 func noKey(err error) bool { return strings.Contains(err.Error(), "no such key") }
 
-// look compares the position with what the stream holds, and learns how much is left.
-func (r *reader) look(ctx context.Context) (*standing, error) {
+// look compares the position with what the stream holds, and learns how much is
+// left. It returns how the stream stands, and the group where there is one.
+func (r *reader) look(ctx context.Context) (*standing, *membership, error) {
 	st, err := r.stands(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	m, err := r.groupStands(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if m != nil && m.read > 0 && m.delivered == r.next-1 {
 		r.read = m.read
 	}
 	if r.known && r.next > 1 {
 		if err := r.check(st, m); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if r.measure(st); r.s.config.SharedGroup {
@@ -71,7 +72,7 @@ func (r *reader) look(ctx context.Context) (*standing, error) {
 		}
 	}
 	r.stream.note(r.next, r.left)
-	return st, nil
+	return st, m, nil
 }
 
 // groupStands asks how the group stands, where there is one.

@@ -28,7 +28,10 @@ type reader struct {
 	missed int64 // how many entries were trimmed away when that was looked at last, in a shared group
 	left   int64 // how many entries are left, as last heard; -1 when unknown
 	count  int64 // how many entries to ask for
-	fresh  bool  // the last answer held fewer entries than were asked for
+	// watch says that a request of a connection before this one may still wait at the server, until when.
+	watch bool
+	until time.Time
+	fresh bool // the last answer held fewer entries than were asked for
 }
 
 // lookInterval is how often the server is asked how the stream stands.
@@ -63,7 +66,7 @@ func (r *reader) run(ctx context.Context) error {
 
 // session begins where reading stands and reads until something fails.
 func (r *reader) session(ctx context.Context, well func()) error {
-	info, err := r.look(ctx)
+	info, _, err := r.look(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,7 +91,11 @@ func (r *reader) session(ctx context.Context, well func()) error {
 		}
 		select {
 		case <-look:
-			if _, err := r.look(ctx); err != nil {
+			_, m, err := r.look(ctx)
+			if err == nil && m != nil {
+				err = r.overtake(ctx, m.delivered)
+			}
+			if err != nil {
 				return err
 			}
 			look = r.s.clock.After(lookInterval)
