@@ -25,14 +25,17 @@ func TestTheCheckpointAfterTheEndIsAcknowledged(t *testing.T) {
 			p.acked(packets.Puback, 1, 2)
 			r.End(t)
 			r.commit(t, 4)
+			r.source.farewell = 20 * time.Second // this broker closes, when it comes to it
+			closed := make(chan struct{})
 			go func() { // what was under way when the end came
+				defer close(closed)
+				defer p.conn.Close()
 				p.publish("6", 1, 6, false)
 				p.acked(packets.Puback, 3, 4)
 				p.want(packets.Disconnect)
-				p.conn.Close()
 			}()
 			r.Stop(t)
-			p.gone()
+			<-closed
 		})
 	}
 }

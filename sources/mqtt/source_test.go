@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 	"sluice/pipeline/tlsclient"
 	"sluice/pipeline/tlsclient/tlstest"
+	"sluice/sources/sourcetest"
 )
 
 // mochi is a whole broker in the process.
@@ -31,12 +31,7 @@ type mochi struct {
 func startMochi(t *testing.T, address string, ws bool, secure *tls.Config, hook mqtt.Hook) *mochi {
 	t.Helper()
 	if address == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address = l.Addr().String()
-		l.Close()
+		address = fmt.Sprint("127.0.0.1:", sourcetest.Port(t))
 	}
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if hook == nil {
