@@ -109,7 +109,7 @@ func cluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 // reach connects in all three ways and asks for a topic.
 func reach(t *testing.T, s Settings) error {
 	t.Helper()
-	s.Timeout = 5 * time.Second
+	s.Timeout = 20 * time.Second
 	c, err := New(s)
 	if err != nil {
 		return err
@@ -207,7 +207,7 @@ func TestSigningIn(t *testing.T) {
 func TestAPasswordFileIsReadAtEverySignIn(t *testing.T) {
 	c := cluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "u", "new"))
 	file := filepath.Join(t.TempDir(), "password")
-	s := Settings{Brokers: c.ListenAddrs(), Timeout: time.Second, SASL: SASL{Mechanism: Plain, Username: "u", PasswordFile: file}}
+	s := Settings{Brokers: c.ListenAddrs(), Timeout: 20 * time.Second, SASL: SASL{Mechanism: Plain, Username: "u", PasswordFile: file}}
 	if _, err := New(s); err == nil || !strings.Contains(err.Error(), "sasl.password_file") {
 		t.Errorf("a file that is not there: %v", err)
 	}
@@ -308,7 +308,7 @@ func TestTheSettingsAreChecked(t *testing.T) {
 }
 
 func TestABrokerThatSpeaksTooOldOrTooNew(t *testing.T) {
-	s := Settings{Brokers: cluster(t).ListenAddrs(), Timeout: time.Second}
+	s := Settings{Brokers: cluster(t).ListenAddrs(), Timeout: 20 * time.Second}
 	c, err := New(s)
 	if err != nil {
 		t.Fatal(err)

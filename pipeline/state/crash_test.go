@@ -120,6 +120,26 @@ func (w *worker) kill(t *testing.T) {
 	_ = w.cmd.Wait() // it was killed
 }
 
+// pause stops it: it is as if it had crashed there, but goes on. Once the
+// signal is sent its threads may still run for a while.
+func (w *worker) pause(t *testing.T) {
+	t.Helper()
+	if err := w.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(w.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			t.Fatalf("the process that commits did not stop: %v, %v: %s", status, err, w.errs.String())
+		}
+		return
+	}
+}
+
 // copyDir copies what is in a folder.
 func copyDir(t testing.TB, from string) string {
 	t.Helper()
@@ -248,10 +268,7 @@ func TestTornWrites(t *testing.T) {
 	var copies []string
 	for range images {
 		w.hear(t, 25)
-		// Stopped, it is as if it had crashed here, but goes on.
-		if err := w.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
+		w.pause(t)
 		copies = append(copies, copyDir(t, dir))
 		if err := w.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)

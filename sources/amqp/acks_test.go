@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"sluice/pipeline"
 	"sluice/sources"
@@ -42,6 +43,16 @@ func TestTheLastCheckpointAcknowledgesWhatWasPutBeforeARefusal(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	emitted, full := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
+	reach := func(what string, c <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-c:
+		case err := <-done:
+			t.Fatalf("Run gave %v before %s\n%s", err, what, log)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("waiting for %s\n%s", what, log)
+		}
+	}
 	go func() {
 		first := true
 		done <- source.Run(ctx, nil, func(ctx context.Context, _ *pipeline.RecordBatch) error {
@@ -57,9 +68,9 @@ func TestTheLastCheckpointAcknowledgesWhatWasPutBeforeARefusal(t *testing.T) {
 	}()
 	s := f.session()
 	s.deliver(message{body: "taken"})
-	<-emitted
+	reach("the first record", emitted)
 	s.deliver(message{body: "refused"})
-	<-full
+	reach("the second record", full)
 	stop()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run: %v\n%s", err, log)
@@ -71,5 +82,5 @@ func TestTheLastCheckpointAcknowledgesWhatWasPutBeforeARefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantAck(1)
-	<-f.ended
+	f.goodbye()
 }

@@ -134,6 +134,16 @@ func (f *fake) wantAck(tag uint64) {
 	}
 }
 
+// goodbye waits until a connection was ended in good order.
+func (f *fake) goodbye() {
+	f.t.Helper()
+	select {
+	case <-f.ended:
+	case <-time.After(20 * time.Second):
+		f.t.Fatal("nobody says goodbye")
+	}
+}
+
 func short(s string) []byte { return append([]byte{byte(len(s))}, s...) }
 func long(s string) []byte  { return append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...) }
 func u16(n uint16) []byte   { return binary.BigEndian.AppendUint16(nil, n) }

@@ -51,6 +51,7 @@ type fakeEngine struct {
 	changed    chan struct{} // closed and made anew at each change
 	containers []*fakeContainer
 	events     []string
+	ended      bool   // connections that are still open get no answer
 	quiet      bool   // events are not told
 	frame      int    // lines longer than this come in several frames; 0 is never
 	broken     []byte // is sent in place of a log
@@ -70,6 +71,7 @@ func (e *fakeEngine) start() {
 	if err != nil {
 		e.t.Fatal(err)
 	}
+	e.change(func() { e.ended = false })
 	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
 	e.server.Listener.Close()
 	e.server.Listener = l
@@ -78,7 +80,8 @@ func (e *fakeEngine) start() {
 
 // stop ends the engine with all of its connections.
 func (e *fakeEngine) stop() {
-	e.server.Listener.Close() // no connection comes after those that are closed
+	e.change(func() { e.ended = true }) // what fails is not well again on a connection that is closed later
+	e.server.Listener.Close()           // no connection comes after those that are closed
 	e.server.CloseClientConnections()
 	e.server.Close()
 }
@@ -146,7 +149,11 @@ func (e *fakeEngine) asked(what string) int {
 func (e *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	e.requests = append(e.requests, r.URL.String())
+	ended := e.ended
 	e.mu.Unlock()
+	if ended {
+		panic(http.ErrAbortHandler)
+	}
 	path := strings.TrimPrefix(r.URL.Path, "/v1.41")
 	switch {
 	case path == "/_ping":

@@ -57,7 +57,7 @@ func TestTopicsAndPartitionsThatAppearAreReadFromTheirBeginning(t *testing.T) {
 	clock := &tickClock{tick: make(chan time.Time)}
 	s := newSource(t, c, func(c *Config) { c.Topics, c.TopicRegexp, c.Start = nil, "logs-.*|audit", StartLatest })
 	s.clock = clock
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var mu sync.Mutex
 	var got []string
@@ -87,6 +87,7 @@ func TestTopicsAndPartitionsThatAppearAreReadFromTheirBeginning(t *testing.T) {
 		}
 		return nil
 	})
+	cancel() // whatever it ended by: nobody hears a tick any more
 	world.Wait()
 	slices.Sort(got)
 	if !errors.Is(err, context.Canceled) || strings.Join(got, " ") != "a0 a1 b0 c0" {

@@ -22,6 +22,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/sources"
+	"sluice/sources/sourcetest"
 )
 
 // answerWith makes the broker answer fetches of logs/0 with what f says, until f returns nil.
@@ -109,7 +110,7 @@ func TestABrokerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 		c.KeepControl()
 		return nil, nil, true
 	})
-	s := newSource(t, c, func(c *Config) { c.RequestTimeout, c.MaxWait = time.Second, 20*time.Millisecond })
+	s := newSource(t, c, func(c *Config) { c.RequestTimeout, c.MaxWait = 3*time.Second, 20*time.Millisecond })
 	expect(t, s, nil, "logs/0@0:a")
 	if st := s.Stats(); st.Errors != 2 || st.Reconnects != 1 {
 		t.Errorf("stats %+v", st)
@@ -125,7 +126,7 @@ func TestALeaderThatMovesIsFollowed(t *testing.T) {
 	s := newSource(t, c, nil)
 	s.config.Brokers = s.config.Brokers[:1]
 	produce(t, c, message("logs", 0, "0"))
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var moves sync.WaitGroup
 	var got []string
@@ -193,7 +194,7 @@ func TestATopicThatIsDeletedWhileItIsRead(t *testing.T) {
 		produce(t, c, message("logs", 0, "a"), message("logs", 0, "b"))
 		s := newSource(t, c, edit)
 		s.clock = clock
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		var got []string
 		var deleted sync.Once
@@ -225,7 +226,7 @@ func TestATopicThatIsDeletedWhileItIsRead(t *testing.T) {
 		clock := &countClock{at: missingTries + 1, reached: make(chan struct{})}
 		got, s, err := run(t, func(c *Config) { c.MissingTopic = missingWait }, clock, func(c *kfake.Cluster) {
 			late.Go(func() {
-				<-clock.reached
+				await(t, "the source looks for the topic again and again", clock.reached)
 				createTopic(t, c, "logs", 1)
 				for _, value := range []string{"c", "d", "e"} {
 					produce(t, c, message("logs", 0, value))
@@ -237,7 +238,7 @@ func TestATopicThatIsDeletedWhileItIsRead(t *testing.T) {
 		}
 	})
 	t.Run("is let go where a pattern found it, and found again", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		c := fake(t, 1, "logs-a", "logs-b")
 		clock := &tickClock{tick: make(chan time.Time)}
@@ -266,6 +267,7 @@ func TestATopicThatIsDeletedWhileItIsRead(t *testing.T) {
 			})
 			return nil
 		})
+		cancel() // whatever it ended by: nobody hears a tick any more
 		late.Wait()
 		if !errors.Is(err, context.Canceled) || strings.Join(got, " ") != "1 new newer" {
 			t.Errorf("records %q, %v", got, err)
@@ -422,19 +424,18 @@ func TestTroubleIsLoggedOnceAndPasses(t *testing.T) {
 }
 
 func TestABrokerThatGoesAndComes(t *testing.T) {
-	c := fake(t, 1, "logs")
-	address := c.ListenAddrs()[0]
+	port := sourcetest.Port(t)
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(1, "logs"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := newSource(t, c, nil)
 	c.Close()
 	waited := make(chan struct{})
 	s.clock = &onceClock{waited: waited}
-	port := 0
-	if _, err := fmt.Sscanf(address[strings.LastIndex(address, ":"):], ":%d", &port); err != nil {
-		t.Fatal(err)
-	}
 	var late sync.WaitGroup
 	late.Go(func() {
-		<-waited
+		await(t, "the source waits", waited)
 		again, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(1, "logs"))
 		if err != nil {
 			t.Error(err)

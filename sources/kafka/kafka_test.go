@@ -87,11 +87,25 @@ func newSource(t testing.TB, c *kfake.Cluster, edit func(*Config)) *Source {
 	return s
 }
 
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
+// await returns what a channel gives.
+func await[T any](t testing.TB, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("this does not happen: %s", what)
+	}
+	return v
+}
+
 // read runs the source until n records have come, and returns them as
 // "topic/partition@offset:value", sorted by partition, in order within each.
 func read(t testing.TB, s *Source, from sources.Positions, n int) ([]string, error) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var mu sync.Mutex
 	got := make(map[pipeline.Partition][]string)
@@ -168,7 +182,8 @@ func TestRecordsCarryAllThatTheBrokerHas(t *testing.T) {
 	tombstone := kafka.Message{Topic: "logs", Key: []byte("key")}
 	produce(t, c, tombstone, m)
 	s := newSource(t, c, func(c *Config) { c.Labels = map[string]string{"a": "b"} })
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	err := s.Run(ctx, nil, func(_ context.Context, b *pipeline.RecordBatch) error {
 		defer cancel()
 		defer b.Release()
@@ -309,7 +324,7 @@ func TestATopicThatDoesNotExist(t *testing.T) {
 	s.clock = &onceClock{waited: waited}
 	var late sync.WaitGroup
 	late.Go(func() {
-		<-waited
+		await(t, "the source waits", waited)
 		client := &kafka.Client{Addr: kafka.TCP(c.ListenAddrs()...), Transport: s.transport}
 		if _, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: "logs", NumPartitions: 1, ReplicationFactor: 1}}}); err != nil {
 			t.Error(err)
@@ -383,7 +398,8 @@ func TestFallingBehindWhatIsKeptIsAGap(t *testing.T) {
 	c := fake(t, 1, "logs")
 	produce(t, c, message("logs", 0, "0"))
 	s := newSource(t, c, nil)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	var got []string
 	err := s.Run(ctx, sources.Positions{part("logs", 0): 0}, func(_ context.Context, b *pipeline.RecordBatch) error {
 		defer b.Release()

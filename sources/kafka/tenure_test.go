@@ -61,7 +61,7 @@ func TestAMemberThatWasStopped(t *testing.T) {
 	produce(t, c, message("logs", 0, "a"))
 	clock := &realClock{}
 	r := newRig(t, c.ListenAddrs(), func(c *Config) {
-		c.SessionTimeout, c.RebalanceTimeout = time.Second, 3*time.Second
+		c.SessionTimeout, c.RebalanceTimeout = 3*time.Second, 3*time.Second // two must not miss its own on a busy machine
 	})
 	r.clock = clock
 	one := r.start("one", nil)
@@ -116,7 +116,7 @@ func TestTheCoordinatorRefusesHeartbeatsAndCommits(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := groupCluster(t, 1, "logs")
 			produce(t, c, message("logs", 0, "a"))
-			r := newRig(t, c.ListenAddrs(), func(c *Config) { c.SessionTimeout = time.Second })
+			r := newRig(t, c.ListenAddrs(), func(c *Config) { c.SessionTimeout = 3 * time.Second })
 			one := r.start("one", nil)
 			r.until("it is read", one.got("a"))
 			said := make(chan struct{})
@@ -140,22 +140,20 @@ func TestTheCoordinatorRefusesHeartbeatsAndCommits(t *testing.T) {
 					t.Errorf("commit: %v", err)
 				}
 			}
-			<-said
+			await(t, "the coordinator says it", said)
 			if tc.lost {
 				r.until("it is assigned anew", func() bool { return len(one.log) >= 3 && one.has(0)() })
 				if one.log[1] != "revoked logs/0" {
 					t.Errorf("log %q", one.log)
 				}
 			}
-			for { // the next try succeeds, once the tenure is there
+			r.asks("the next try succeeds, once the tenure is there", func() bool {
 				err := one.Commit(t.Context(), sources.Positions{part("logs", 0): 1})
-				if err == nil {
-					break
-				}
-				if !errors.Is(err, sources.ErrFenced) {
+				if err != nil && !errors.Is(err, sources.ErrFenced) {
 					t.Fatal(err)
 				}
-			}
+				return err == nil
+			})
 		})
 	}
 }
@@ -204,7 +202,7 @@ func TestAStateWhoseNameCannotBeWrittenDownIsRefused(t *testing.T) {
 	r := newRig(t, c.ListenAddrs(), nil)
 	p := r.start("one two", nil)
 	p.ended = true
-	if err := <-p.err; err == nil || !strings.Contains(err.Error(), `"one two" cannot be that of a group's member`) {
+	if err := await(t, "it ends", p.err); err == nil || !strings.Contains(err.Error(), `"one two" cannot be that of a group's member`) {
 		t.Errorf("error %v", err)
 	}
 	if err := p.Close(); err != nil {
@@ -336,7 +334,7 @@ func TestACoordinatorThatGoesAndComes(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	<-back
+	await(t, "heartbeats are answered again", back)
 	produce(t, c, message("logs", 0, "b"))
 	r.until("it reads on", one.got("a", "b"))
 	r.mu.Lock()

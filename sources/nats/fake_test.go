@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/sources"
+	"sluice/sources/sourcetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,7 +35,8 @@ type broker struct {
 func newBroker(t testing.TB, change ...func(*server.Options)) *broker {
 	t.Helper()
 	b := &broker{t: t, opts: &server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: sourcetest.Port(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		AuthTimeout: 20, // seconds, for a busy machine
 	}}
 	for _, f := range change {
 		f(b.opts)
@@ -52,11 +53,10 @@ func (b *broker) start() {
 		b.t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(30 * time.Second) {
 		b.t.Fatal("the server does not get ready")
 	}
 	b.s = s
-	b.opts.Port = s.Addr().(*net.TCPAddr).Port // the same when it starts again
 }
 
 // connect opens the test's own connection.
@@ -66,10 +66,10 @@ func (b *broker) connect(opts ...nats.Option) jetstream.JetStream {
 		return b.js
 	}
 	var err error
-	if b.conn, err = nats.Connect(b.s.ClientURL(), append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))...); err != nil {
+	if b.conn, err = nats.Connect(b.s.ClientURL(), append(opts, nats.Timeout(20*time.Second), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))...); err != nil {
 		b.t.Fatal(err)
 	}
-	if b.js, err = jetstream.New(b.conn); err != nil {
+	if b.js, err = jetstream.New(b.conn, jetstream.WithDefaultTimeout(20*time.Second)); err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(b.conn.Close)
@@ -138,19 +138,18 @@ func (b *broker) state() jetstream.StreamState {
 // await waits for what the server does by itself: it acknowledges in the background.
 func (b *broker) await(what string, ok func() bool) {
 	b.t.Helper()
-	for range 1000 {
-		if ok() {
-			return
+	for limit := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(limit) {
+			b.t.Fatalf("waiting for %s in vain", what)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-	b.t.Fatalf("waiting for %s in vain", what)
 }
 
 func (b *broker) config(change ...func(*Config)) Config {
 	c := Default()
 	c.Servers, c.Stream, c.Consumer = []string{b.s.ClientURL()}, "LOGS", "sluice"
-	c.BackoffMin, c.BackoffMax = 5*time.Millisecond, 50*time.Millisecond
+	c.BackoffMin, c.BackoffMax, c.RequestTimeout = 5*time.Millisecond, 50*time.Millisecond, 20*time.Second
 	for _, f := range change {
 		f(&c)
 	}
@@ -288,6 +287,19 @@ func (r *run) commit() {
 	r.mu.Unlock()
 	if err := r.s.Commit(r.t.Context(), sources.Positions{r.s.part: next}); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// pass lets one Emit go on that waits for the gate.
+func (r *run) pass() {
+	r.t.Helper()
+	select {
+	case r.gate <- struct{}{}:
+	case err := <-r.done:
+		r.done <- err
+		r.t.Fatalf("the source ended before it emitted anything: %v\n%s", err, r.log)
+	case <-time.After(20 * time.Second):
+		r.t.Fatalf("nothing is emitted\n%s", r.log)
 	}
 }
 

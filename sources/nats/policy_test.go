@@ -152,8 +152,8 @@ func TestWhatTheStreamDropsWhileItIsReadIsAGap(t *testing.T) {
 	b.publish("logs.a", 0, 50)
 	gate := make(chan struct{})
 	r := beginWith(t, c, "", 0, gate)
-	gate <- struct{}{} // where it begins
-	gate <- struct{}{}
+	r.pass() // where it begins
+	r.pass()
 	b.publish("logs.a", 50, 1000) // 800 to 999 are left
 	close(gate)
 	r.await("the end", func() bool { return len(r.values) > 0 && r.values[len(r.values)-1] == "line 999" })
@@ -314,7 +314,7 @@ func TestAPipelineThatIsFullStopsTheReading(t *testing.T) {
 	c := b.config(func(c *Config) { c.MaxMessages, c.BatchRecords = 50, 10 })
 	r := beginWith(t, c, "", 0, gate)
 	b.publish("logs.a", 0, 5000)
-	gate <- struct{}{}
+	r.pass()
 	r.await("the first deliveries", func() bool { return b.consumer("sluice").Delivered.Consumer > 0 })
 	if n := b.consumer("sluice").Delivered.Consumer; n > 200 {
 		t.Errorf("%d messages were asked for while the pipeline is full", n)
@@ -353,7 +353,7 @@ func TestConnectionsAreEncryptedAndSignedIn(t *testing.T) {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	encrypted := func(o *server.Options) {
-		o.TLS, o.TLSTimeout = true, 2
+		o.TLS, o.TLSTimeout = true, 20
 		o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
 	}
 	key, err := nkeys.CreateUser()

@@ -139,7 +139,7 @@ func (w *world) run(t testing.TB, run func(context.Context) error) {
 	if w.pipes != nil {
 		transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return w.pipes.dial() }
 	}
-	w.client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	w.client = &http.Client{Transport: transport, Timeout: 3 * time.Minute}
 	t.Cleanup(func() {
 		w.end()
 		transport.CloseIdleConnections()
@@ -262,7 +262,7 @@ func (w *world) open() {
 // until waits for a condition.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	for !ok() {
 		select {
 		case <-time.After(2 * time.Millisecond):
