@@ -35,15 +35,37 @@ func follow(t *testing.T, dir string, from sources.Positions, edit func(*Config)
 	ctx, cancel := context.WithCancel(t.Context())
 	f.cancel = cancel
 	go func() { f.done <- f.s.Run(ctx, from, f.got.emit) }()
-	<-f.clock.idle
+	f.idle()
 	return f
+}
+
+// idle waits until the source waits.
+func (f *following) idle() {
+	f.Helper()
+	select {
+	case <-f.clock.idle:
+	case err := <-f.done:
+		f.done <- err
+		f.Fatalf("the source ended: %v", err)
+	}
+}
+
+// look lets the source look once more.
+func (f *following) look() {
+	f.Helper()
+	select {
+	case f.clock.tick <- epoch:
+	case err := <-f.done:
+		f.done <- err
+		f.Fatalf("the source ended: %v", err)
+	}
+	f.idle()
 }
 
 // expect lets the source look once more and compares what came.
 func (f *following) expect(why, want string) {
 	f.Helper()
-	f.clock.tick <- epoch
-	<-f.clock.idle
+	f.look()
 	if got := f.got.take(); got != want {
 		f.Errorf("%s: lines %q, want %q", why, got, want)
 	}
@@ -184,8 +206,15 @@ func TestNotificationsWakeTheSource(t *testing.T) {
 	}()
 	<-clock.idle
 	write(t, filepath.Join(dir, "a.log"), "one\n") // the clock never ticks
-	if line := <-lines; line != "a.log@0:one" {
-		t.Errorf("line %q", line)
+	select {
+	case line := <-lines:
+		if line != "a.log@0:one" {
+			t.Errorf("line %q", line)
+		}
+	case err := <-done:
+		t.Fatalf("the source ended: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("nothing wakes it")
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {

@@ -43,7 +43,7 @@ func (l *life) start(want string) {
 	ctx, cancel := context.WithCancel(l.Context())
 	l.cancel = cancel
 	go func() { l.done <- s.Run(ctx, l.from, l.got.emit) }()
-	<-l.clock.idle
+	l.idle()
 	if got := short(l.got.take()); got != want {
 		l.Errorf("at the start: lines %q, want %q", got, want)
 	}
@@ -68,8 +68,7 @@ func (l *life) sees(why, want string) {
 	var all []string
 	for range 5 {
 		l.clock.advance(time.Minute)
-		l.clock.tick <- epoch
-		<-l.clock.idle
+		l.look()
 		if got := short(l.got.take()); got != "" {
 			all = append(all, got)
 		}

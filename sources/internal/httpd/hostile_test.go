@@ -38,7 +38,8 @@ func closed(t testing.TB, c net.Conn) string {
 	return string(said)
 }
 
-// bomb compresses n bytes of a text over and over.
+// bomb compresses n bytes of a text over and over. It makes a part of them, twice as
+// long as the window, and the stream of so many such parts: all at once takes long.
 func bomb(t testing.TB, encoding, text string, n int) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -52,8 +53,9 @@ func bomb(t testing.TB, encoding, text string, n int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const part = 16 << 20
 	chunk := bytes.Repeat([]byte(text), (1<<20)/len(text))
-	for range n / len(chunk) {
+	for range min(n, part) / len(chunk) {
 		if _, err := z.Write(chunk); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +63,7 @@ func bomb(t testing.TB, encoding, text string, n int) []byte {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
+	return bytes.Repeat(b.Bytes(), max(1, n/part))
 }
 
 // endless is a body that never ends.
