@@ -212,7 +212,7 @@ func (f *fake) serve(conn net.Conn) error {
 			if refuse {
 				return nil
 			}
-			send(method(0, 10, 30, u16(100), u32(131072), u16(1)))
+			send(method(0, 10, 30, u16(100), u32(131072), u16(600))) // no heartbeats come, so they are far apart
 		case [2]uint16{10, 31}: // tune-ok
 		case [2]uint16{10, 40}: // open
 			send(method(0, 10, 41, short("")))

@@ -29,7 +29,7 @@ type reading struct {
 func config(broker string, change ...func(*Config)) Config {
 	c := Default()
 	c.Brokers, c.Queues = []component.Secret{component.Secret(broker)}, []string{"logs"}
-	c.BackoffMin, c.BackoffMax = time.Millisecond, 20*time.Millisecond
+	c.BackoffMin, c.BackoffMax, c.Heartbeat = time.Millisecond, 20*time.Millisecond, 5*time.Minute
 	c.Intake, c.Ack = intake.Direct, intake.AckAccepted
 	for _, f := range change {
 		f(&c)

@@ -349,6 +349,7 @@ func TestPlacesOfGroupsThatAreLongGoneAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, f, dir, nil, func(c *Config) { c.Groups = []string{"g", "h"} })
 	r.Expect("h/0:x")
+	r.Eventually("the place being kept", func() bool { return r.source.intake.Marks()[fromPrefix+"h"] != "" })
 	next := r.Stop()
 	for _, step := range []struct {
 		after time.Duration

@@ -51,7 +51,7 @@ type fakeEngine struct {
 	changed    chan struct{} // closed and made anew at each change
 	containers []*fakeContainer
 	events     []string
-	ended      bool   // connections that are still open get no answer
+	mute       bool   // connections end without an answer
 	quiet      bool   // events are not told
 	frame      int    // lines longer than this come in several frames; 0 is never
 	broken     []byte // is sent in place of a log
@@ -71,7 +71,7 @@ func (e *fakeEngine) start() {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.change(func() { e.ended = false })
+	e.change(func() { e.mute = false })
 	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
 	e.server.Listener.Close()
 	e.server.Listener = l
@@ -80,10 +80,15 @@ func (e *fakeEngine) start() {
 
 // stop ends the engine with all of its connections.
 func (e *fakeEngine) stop() {
-	e.change(func() { e.ended = true }) // what fails is not well again on a connection that is closed later
-	e.server.Listener.Close()           // no connection comes after those that are closed
+	e.server.Listener.Close() // no connection comes after those that are closed
 	e.server.CloseClientConnections()
 	e.server.Close()
+}
+
+// hush ends all connections; those that come end without an answer until the next start.
+func (e *fakeEngine) hush() {
+	e.change(func() { e.mute = true })
+	e.server.CloseClientConnections()
 }
 
 func (e *fakeEngine) change(how func()) {
@@ -149,9 +154,9 @@ func (e *fakeEngine) asked(what string) int {
 func (e *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	e.requests = append(e.requests, r.URL.String())
-	ended := e.ended
+	mute := e.mute
 	e.mu.Unlock()
-	if ended {
+	if mute {
 		panic(http.ErrAbortHandler)
 	}
 	path := strings.TrimPrefix(r.URL.Path, "/v1.41")

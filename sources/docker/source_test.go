@@ -42,6 +42,7 @@ func TestContainersComeAndGo(t *testing.T) {
 	b := e.run("bbb", "db", nil)
 	e.write(b, 3*time.Second, "b1")
 	r.Wait("those of two containers", lines(3))
+	r.Eventually("the marks of both", func() bool { return len(s.intake.Marks()) == 3 })
 	e.setRunning(a, false)
 	e.write(b, 4*time.Second, "b2")
 	e.remove(b)
@@ -213,8 +214,13 @@ func TestAnOutageIsToldOnce(t *testing.T) {
 	e.write(c, time.Second, "a")
 	r, s := e.read(t.TempDir(), nil, nil)
 	r.Expect("/0:a")
+	e.hush()
+	pings, looks := e.asked("/_ping"), e.asked("/aaa/json")
+	// Who asks once more has noticed.
+	r.Eventually("both to notice", func() bool { return e.asked("/_ping") > pings+1 && e.asked("/aaa/json") > looks+1 })
 	e.stop()
-	r.Eventually("some failures", func() bool { return s.Stats().Errors >= 5 })
+	failed := s.Stats().Errors
+	r.Eventually("some more failures", func() bool { return s.Stats().Errors >= failed+5 })
 	e.write(c, 2*time.Second, "b")
 	e.start()
 	r.Expect("/0:a,b")

@@ -162,7 +162,10 @@ func TestWrongOctetCountsEndTheConnection(t *testing.T) {
 
 func TestTenThousandConnections(t *testing.T) {
 	const all, bound, each = 10000, 8000, 500
-	w := listening(t, func(c *Config) { c.MaxConnections, c.MaxConnectionsPerPeer = bound, each }, "tcp://127.0.0.1:0")
+	w := listening(t, func(c *Config) {
+		c.MaxConnections, c.MaxConnectionsPerPeer = bound, each
+		c.MessageTimeout = time.Hour // however long it takes to open them all
+	}, "tcp://127.0.0.1:0")
 	raised(t, all+bound+500)
 	conns := make([]net.Conn, 0, all)
 	defer func() {

@@ -143,7 +143,7 @@ func (w *world) emit(ctx context.Context, b *pipeline.RecordBatch) error {
 // until waits for a condition, looking after every batch and now and then.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	for {
 		w.mu.Lock()
 		changed := w.changed

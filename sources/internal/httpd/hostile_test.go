@@ -311,7 +311,11 @@ func TestGarbageOverTLS(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	w := listening(t, func(s *setup) { s.MaxConnections, s.MaxConnectionsPerPeer = 10, 5; s.Listen = []string{"0.0.0.0:0"} })
+	w := listening(t, func(s *setup) {
+		s.MaxConnections, s.MaxConnectionsPerPeer = 10, 5
+		s.Listen = []string{"0.0.0.0:0"}
+		s.HeaderTimeout, s.BodyTimeout = time.Hour, time.Hour // they say nothing, and stay
+	})
 	port := w.source.Addresses()[0].(*net.TCPAddr).Port
 	from := func(local string) net.Conn {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
@@ -364,8 +368,7 @@ func TestTenThousandConnections(t *testing.T) {
 	raised(t, 2*bound+n+200)
 	w := listening(t, func(s *setup) {
 		s.MaxConnections, s.MaxConnectionsPerPeer = bound, 0
-		s.HeaderTimeout = time.Minute
-		s.BodyTimeout = time.Minute
+		s.HeaderTimeout, s.BodyTimeout = time.Hour, time.Hour // however long it takes to open them all
 	})
 	var conns []net.Conn
 	defer func() {
