@@ -48,11 +48,12 @@ type Config struct {
 	RetryStatuses []int `yaml:"retry_statuses"`
 	// Auth says how requests sign in.
 	Auth Auth `yaml:"auth"`
-	// Sign signs requests.
+	// Sign signs requests: a header holds `t=TIME,v1=HMAC`, the Unix time and, over that time, a dot and the body, the HMAC-SHA256 in
+	// hexadecimal. A receiver computes it again, and refuses a time that is not about now.
 	Sign Sign `yaml:"sign"`
 	// TLS says how the server is checked, and with what certificate the sink proves itself.
 	TLS tlsclient.Config `yaml:"tls"`
-	// Proxy is the URL of a proxy; empty takes none. The environment's HTTP_PROXY is not looked at.
+	// Proxy is the address of a proxy, such as http://127.0.0.1:3128; empty takes none. The environment's HTTP_PROXY is not looked at.
 	Proxy component.Secret `yaml:"proxy"`
 	// AllowLinkLocal lets requests go to link-local addresses (169.254.0.0/16, fe80::/10) and to the addresses under which cloud
 	// providers serve credentials. Off, such a request is refused whatever name leads there; behind a proxy, which looks names up

@@ -127,7 +127,7 @@ func (r *StateReport) WriteText(w io.Writer) error {
 		fmt.Fprintf(t, "epoch\t%d of %s, folded up to %d\n", r.Epoch, r.At.UTC().Format(time.RFC3339), r.Folded)
 	}
 	for _, k := range r.Records {
-		fmt.Fprintf(t, "%s\t%d records, %s\n", k.Kind, k.Records, k.Bytes)
+		fmt.Fprintf(t, "%s\t%d records, %d bytes\n", k.Kind, k.Records, int64(k.Bytes))
 	}
 	for _, p := range r.Partitions {
 		fmt.Fprintf(t, "partition\t%s at %d", p.Partition, p.Next)

@@ -36,7 +36,8 @@ func prose(comment, field string, keys map[string]string) string {
 }
 
 // replaceNames writes keys in place of the fields' Go names. A name of a
-// single hump at the beginning of a sentence is taken for a plain word.
+// single hump at the beginning of a sentence is taken for a plain word, and
+// one behind a dash for a part of another name, such as X-Api-Key.
 func replaceNames(text string, inSentence bool, keys map[string]string) string {
 	var b strings.Builder
 	at := 0
@@ -47,7 +48,7 @@ func replaceNames(text string, inSentence bool, keys map[string]string) string {
 		at = m[1]
 		before := text[:m[0]]
 		begins := sentence.MatchString(before) || strings.TrimSpace(before) == "" && !inSentence
-		if known && (!begins || strings.ToUpper(word[:1])+strings.ToLower(word[1:]) != word) {
+		if known && !strings.HasSuffix(before, "-") && (!begins || strings.ToUpper(word[:1])+strings.ToLower(word[1:]) != word) {
 			word = code(key)
 		}
 		b.WriteString(word)

@@ -19,6 +19,7 @@ func TestCommentsBecomeText(t *testing.T) {
 		"other fields are told by key":     {"TLS", "TLS needs MaxWait, and the members of Group.", "`tls` needs `max_wait`, and the members of `group`."},
 		"a word may look like a field":     {"TLS", "TLS says how. Group sizes are free; Topics too.", "`tls` says how. Group sizes are free; Topics too."},
 		"what is code stays":               {"TLS", "The `MaxWait` is theirs.", "The `MaxWait` is theirs."},
+		"behind a dash it is another name": {"Group", "Group is asked for as X-Group, not as Group.", "`group` is asked for as X-Group, not as `group`."},
 		"paragraphs stay":                  {"TLS", "One\nline.\n\nAnother\nparagraph.", "One line.\n\nAnother paragraph."},
 		"a comment without the name stays": {"TLS", "Vendors differ.", "Vendors differ."},
 	} {

@@ -52,7 +52,7 @@ type Config struct {
 	AllowEmpty bool `yaml:"allow_empty"`
 	// TLS says how the server is checked, and with what certificate the request proves itself.
 	TLS tlsclient.Config `yaml:"tls"`
-	// Proxy is the URL of a proxy; empty takes none. The environment's HTTP_PROXY is not looked at.
+	// Proxy is the address of a proxy, such as http://127.0.0.1:3128; empty takes none. The environment's HTTP_PROXY is not looked at.
 	Proxy component.Secret `yaml:"proxy"`
 	// AllowLinkLocal lets requests go to link-local addresses (169.254.0.0/16, fe80::/10) and to the addresses under which cloud
 	// providers serve credentials. Off, such a request is refused whatever name leads there.

@@ -20,8 +20,8 @@ import (
 // ErrUnknown says that there is no bouncer, machine or allow-list of a name.
 var ErrUnknown = errors.New("there is none of that name")
 
-// ErrExists says that a name is taken.
-var ErrExists = errors.New("the name is taken")
+// ErrExists says that a name, or a key, is taken.
+var ErrExists = errors.New("it is there already")
 
 // unknown says that there is no bouncer or machine of a name, and which command shows those that there are.
 func unknown(what, name string) error {
@@ -158,7 +158,7 @@ func (s *Store) AddBouncer(name, key string) (string, error) {
 func (s *Store) setKey(one *keptBouncer, key string) error {
 	b := &s.bouncers
 	if other, taken := s.BouncerOf(key); taken {
-		return fmt.Errorf("the key is that of bouncer %q: %w", other.Name, ErrExists)
+		return fmt.Errorf("the key of bouncer %q: %w, and each bouncer needs one of its own", other.Name, ErrExists)
 	}
 	one.writing.Lock()
 	defer one.writing.Unlock()
