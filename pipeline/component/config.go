@@ -178,13 +178,14 @@ func errorAt(node ast.Node, message, suggestion string) *ConfigError {
 	return e
 }
 
-// fromYAML turns an error of the YAML library into ours, without its colours and source excerpt.
+// fromYAML turns an error of the YAML library into ours, without its colours,
+// source excerpt and types.
 func fromYAML(err error) *ConfigError {
 	var y yaml.Error
 	if !errors.As(err, &y) {
-		return &ConfigError{Message: err.Error()}
+		return &ConfigError{Message: ofDuration(err.Error())}
 	}
-	e := &ConfigError{Message: y.GetMessage()}
+	e := &ConfigError{Message: words(y)}
 	if t := y.GetToken(); t != nil && t.Position != nil {
 		e.Line, e.Column = t.Position.Line, t.Position.Column
 	}

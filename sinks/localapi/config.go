@@ -1,6 +1,7 @@
 package localapi
 
 import (
+	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -111,6 +112,12 @@ func (c *Config) Validate() error {
 		return component.Invalid("token_lifetime", "at least 1m is needed")
 	case c.MaxBody < 1024:
 		return component.Invalid("max_body", "at least 1KiB is needed")
+	}
+	for _, l := range c.Listen {
+		path, socket := strings.CutPrefix(l, "unix:")
+		if _, port, err := net.SplitHostPort(l); socket && path == "" || !socket && (err != nil || port == "") {
+			return component.Invalid("listen", "%q is no address such as 127.0.0.1:8080, :8080 or unix:/run/sluice.sock", l)
+		}
 	}
 	for _, l := range []struct {
 		key   string

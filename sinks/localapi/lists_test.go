@@ -458,6 +458,11 @@ func TestSecretsStayWithTheServerThatTheyAreFor(t *testing.T) {
 	if strings.Contains(w.log.String(), "hunter2") {
 		t.Errorf("the log tells a secret\n%s", w.log.String())
 	}
-	linkLocal := newListWorld(t, blocklist.Config{Name: "bad", URL: "http://169.254.169.254/latest"})
+	leading := newPublisher(t)
+	leading.answers(func(w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, "http://169.254.169.254/latest", http.StatusFound)
+		return true
+	})
+	linkLocal := newListWorld(t, blocklist.Config{Name: "bad", URL: leading.URL})
 	linkLocal.wantError(0, "allow_link_local")
 }

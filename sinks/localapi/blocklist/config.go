@@ -116,6 +116,8 @@ func (c *Config) Validate() error {
 	if c.URL != "" {
 		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return component.Invalid("url", "list %s: it is no address of http or https with a host", c.Name)
+		} else if err := outbound.CheckHost(u.Hostname()); err != nil && !c.AllowLinkLocal {
+			return component.Invalid("url", "list %s: %v", c.Name, err)
 		}
 	}
 	if err := outbound.CheckProxy(c.Proxy.Reveal()); err != nil {
