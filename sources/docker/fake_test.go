@@ -248,6 +248,7 @@ func (e *fakeEngine) serveLogs(w http.ResponseWriter, r *http.Request, c *fakeCo
 	at := 0
 	for {
 		e.mu.Lock()
+		at = min(at, len(c.lines)) // of a log that was rotated nobody hears any more
 		lines, running, changed, frame, broken := c.lines[at:], c.running, e.changed, e.frame, e.broken
 		e.mu.Unlock()
 		if broken != nil {
