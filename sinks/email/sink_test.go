@@ -25,6 +25,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
+	"sluice/pipeline/porttest"
 	"sluice/sinks"
 )
 
@@ -156,7 +157,7 @@ var now = time.Date(2026, time.March, 1, 12, 0, 2, 0, time.UTC)
 func newSink(t *testing.T, s *server, change func(*Config)) (*Sink, *strings.Builder) {
 	t.Helper()
 	c := Default()
-	c.Server, c.Encryption, c.From, c.To, c.Timeout = s.address, plainText, "Sluice <sluice@example.com>", []string{"SOC <soc@example.com>"}, 5*time.Second
+	c.Server, c.Encryption, c.From, c.To, c.Timeout = s.address, plainText, "Sluice <sluice@example.com>", []string{"SOC <soc@example.com>"}, time.Minute // a handshake takes a busy machine seconds
 	if change != nil {
 		change(&c)
 	}
@@ -342,7 +343,7 @@ func TestPasswordsAreSentOverTLSAlone(t *testing.T) {
 }
 
 func TestAServerThatIsAwayOrSilentIsTriedAgain(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // it takes connections, in the kernel, and says nothing
+	silent, err := net.Listen("tcp", porttest.Keep(t)) // it takes connections, in the kernel, and says nothing
 	if err != nil {
 		t.Fatal(err)
 	}

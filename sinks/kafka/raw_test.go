@@ -18,6 +18,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/pipeline/kafkaconn"
+	"sluice/pipeline/porttest"
 )
 
 func newRaw(t *testing.T, c *kfake.Cluster, log *slog.Logger, edit func(*RawConfig)) *RawWriter {
@@ -160,13 +161,21 @@ func TestNothingOvertakesARecordThatFailed(t *testing.T) {
 }
 
 func TestABrokerThatGoesAndComesIsLoggedOnce(t *testing.T) {
-	c := cluster(t, "dead")
-	port := 0
-	if _, err := fmt.Sscanf(c.ListenAddrs()[0], "127.0.0.1:%d", &port); err != nil {
+	var port int
+	if _, err := fmt.Sscanf(porttest.Keep(t), "127.0.0.1:%d", &port); err != nil {
 		t.Fatal(err)
 	}
+	begin := func() *kfake.Cluster {
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(3, "dead"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	c := begin()
 	var log bytes.Buffer
-	w := newRaw(t, c, slog.New(slog.NewTextHandler(&log, nil)), func(c *RawConfig) { c.RequestTimeout = time.Second })
+	w := newRaw(t, c, slog.New(slog.NewTextHandler(&log, nil)), nil)
 	one := []RawRecord{{Key: []byte("k"), Value: []byte("v")}}
 	if err := w.Write(t.Context(), one); err != nil {
 		t.Fatal(err)
@@ -177,11 +186,7 @@ func TestABrokerThatGoesAndComesIsLoggedOnce(t *testing.T) {
 			t.Error("a broker that is gone takes records")
 		}
 	}
-	again, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(3, "dead"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(again.Close)
+	begin()
 	for w.Write(t.Context(), one) != nil { // the library notices the new broker by and by
 	}
 	if n := strings.Count(log.String(), "\n"); n != 2 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
+	"sluice/pipeline/porttest"
 	"sluice/sinks"
 )
 
@@ -59,16 +59,8 @@ func (k *keeper) OnPublish(_ *mochi.Client, p packets.Packet) (packets.Packet, e
 	return p, nil
 }
 
-func startBroker(t *testing.T, address string, k *keeper) (at string, stop func()) {
+func startBroker(t *testing.T, address string, k *keeper) (stop func()) {
 	t.Helper()
-	if address == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address = l.Addr().String()
-		_ = l.Close()
-	}
 	b := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err := b.AddHook(k, nil); err != nil {
 		t.Fatal(err)
@@ -81,13 +73,13 @@ func startBroker(t *testing.T, address string, k *keeper) (at string, stop func(
 	}
 	stop = sync.OnceFunc(func() { _ = b.Close() })
 	t.Cleanup(stop)
-	return address, stop
+	return stop
 }
 
 func newSink(t *testing.T, address string, change func(*Config)) *Sink {
 	t.Helper()
 	c := Default()
-	c.Brokers, c.Username, c.Password, c.Timeout = []string{"mqtt://" + address}, "me", "right", 5*time.Second
+	c.Brokers, c.Username, c.Password, c.Timeout = []string{"mqtt://" + address}, "me", "right", time.Minute // a busy machine takes seconds
 	if change != nil {
 		change(&c)
 	}
@@ -101,7 +93,8 @@ func newSink(t *testing.T, address string, change func(*Config)) *Sink {
 
 func TestAlertsAreAcknowledgedAndInOrder(t *testing.T) {
 	k := new(keeper)
-	address, stop := startBroker(t, "", k)
+	address := porttest.Keep(t)
+	stop := startBroker(t, address, k)
 	s := newSink(t, address, nil)
 	const n = 2*inFlight + 3
 	if err := s.Alerts(t.Context(), alerts(n)); err != nil {
@@ -130,7 +123,8 @@ func TestAlertsAreAcknowledgedAndInOrder(t *testing.T) {
 
 func TestATopicThatIsNoneIsRefused(t *testing.T) {
 	k := new(keeper)
-	address, _ := startBroker(t, "", k)
+	address := porttest.Keep(t)
+	startBroker(t, address, k)
 	s := newSink(t, address, func(c *Config) { c.Topic = "a/{{ .Alert.Source.Value }}" })
 	batch := alerts(4)
 	batch[1].Source.Value, batch[2].Source = "#", nil
@@ -148,7 +142,8 @@ func TestATopicThatIsNoneIsRefused(t *testing.T) {
 // of a message that it does not like, and closes the connection.
 func TestOneThatIsTooLongHoldsBackNoOther(t *testing.T) {
 	k := new(keeper)
-	address, _ := startBroker(t, "", k)
+	address := porttest.Keep(t)
+	startBroker(t, address, k)
 	s := newSink(t, address, func(c *Config) { c.MaxMessage = 1000 })
 	batch := alerts(3)
 	batch[1].Message = strings.Repeat("x", 1000)
@@ -163,7 +158,8 @@ func TestOneThatIsTooLongHoldsBackNoOther(t *testing.T) {
 }
 
 func TestWhoIsNotLetInTriesAgain(t *testing.T) {
-	address, _ := startBroker(t, "", new(keeper))
+	address := porttest.Keep(t)
+	startBroker(t, address, new(keeper))
 	s := newSink(t, address, func(c *Config) { c.Password = "hunter2" })
 	if err := s.Alerts(t.Context(), alerts(1)); !sinks.Retryable(err) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error = %v", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
+	"sluice/pipeline/porttest"
 	"sluice/sinks"
 )
 
@@ -33,6 +33,9 @@ func alerts(n int) []pipeline.Alert {
 	return out
 }
 
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
 // broker is a server in the process, which can be ended and started again on its port and folder.
 type broker struct {
 	opts *server.Options
@@ -42,8 +45,11 @@ type broker struct {
 func newBroker(t *testing.T) *broker {
 	t.Helper()
 	b := &broker{opts: &server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, MaxPayload: 4 << 10, Username: "me", Password: "right",
+		Host: "127.0.0.1", JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, MaxPayload: 4 << 10, Username: "me", Password: "right",
 	}}
+	if _, err := fmt.Sscanf(porttest.Keep(t), "127.0.0.1:%d", &b.opts.Port); err != nil {
+		t.Fatal(err)
+	}
 	b.start(t)
 	t.Cleanup(func() { b.stop() })
 	return b
@@ -56,10 +62,9 @@ func (b *broker) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Start()
-	if !b.ReadyForConnections(10 * time.Second) {
+	if !b.ReadyForConnections(patience) {
 		t.Fatal("the server does not get ready")
 	}
-	b.opts.Port = b.Addr().(*net.TCPAddr).Port
 }
 
 func (b *broker) stop() {
@@ -70,7 +75,7 @@ func (b *broker) stop() {
 // with asks the server through a connection of its own.
 func (b *broker) with(t *testing.T, ask func(ctx context.Context, js jetstream.JetStream) error) {
 	t.Helper()
-	conn, err := nats.Connect(b.ClientURL(), nats.UserInfo("me", "right"))
+	conn, err := nats.Connect(b.ClientURL(), nats.UserInfo("me", "right"), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +84,7 @@ func (b *broker) with(t *testing.T, ask func(ctx context.Context, js jetstream.J
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := ask(ctx, js); err != nil {
 		t.Fatal(err)
@@ -124,7 +129,7 @@ func (b *broker) ids(t *testing.T) (out []string) {
 func newSink(t *testing.T, b *broker, change func(*Config)) *Sink {
 	t.Helper()
 	c := Default()
-	c.Servers, c.Username, c.Password, c.Subject = []string{b.ClientURL()}, "me", "right", "alerts.{{ .Alert.Source.Scope }}"
+	c.Servers, c.Username, c.Password, c.Subject, c.Timeout = []string{b.ClientURL()}, "me", "right", "alerts.{{ .Alert.Source.Scope }}", patience
 	if change != nil {
 		change(&c)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/pipeline/component"
+	"sluice/pipeline/porttest"
 	"sluice/sinks"
 	"sluice/sinks/format"
 )
@@ -198,15 +199,13 @@ func TestOverTCPMessagesAreCountedAndConnectionsMadeAnew(t *testing.T) {
 }
 
 func TestACollectorThatIsAwayIsTriedAgain(t *testing.T) {
-	c := listen(t, "127.0.0.1:0", nil)
-	address := c.Addr().String()
-	_ = c.Close()
+	address := porttest.Keep(t)
 	s := newSink(t, "tcp://"+address, nil)
 	err := s.Alerts(t.Context(), alerts(1))
 	if !sinks.Retryable(err) || !strings.Contains(err.Error(), "sink logs: tcp://"+address) {
 		t.Fatalf("error = %v", err)
 	}
-	c = listen(t, address, nil)
+	c := listen(t, address, nil)
 	if err := s.Alerts(t.Context(), alerts(1)); err != nil {
 		t.Fatal(err)
 	}

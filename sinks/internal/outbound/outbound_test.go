@@ -40,7 +40,7 @@ func TestHostsAreReadAsProxiesReadThem(t *testing.T) {
 func TestARedirectionLeadsNowhereForbidden(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler("http://169.254.169.254/latest/meta-data", http.StatusFound))
 	defer server.Close()
-	transport := Transport(Options{Timeout: time.Second})
+	transport := Transport(Options{Timeout: time.Minute})
 	defer transport.CloseIdleConnections()
 	res, err := (&http.Client{Transport: transport}).Get(server.URL)
 	if err == nil {
@@ -60,7 +60,7 @@ func TestProxies(t *testing.T) {
 	proxied := ""
 	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { proxied = r.URL.String() }))
 	defer proxy.Close()
-	transport := Transport(Options{Timeout: time.Second, Proxy: proxy.URL})
+	transport := Transport(Options{Timeout: time.Minute, Proxy: proxy.URL})
 	defer transport.CloseIdleConnections()
 	res, err := (&http.Client{Transport: transport}).Get("http://lists.invalid/all")
 	if err != nil {
