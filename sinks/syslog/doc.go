@@ -8,5 +8,5 @@
 // lost. A batch that failed is sent again as a whole, so messages may come
 // twice; the alert's id in the structured data tells. Over UDP the network drops as it likes.
 //
-// message.go writes messages, sink.go keeps the connection.
+// message.go writes messages, sink.go keeps the connection, and alive.go finds out that it has ended.
 package syslog

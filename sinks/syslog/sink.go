@@ -3,9 +3,7 @@ package syslog
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strconv"
@@ -147,7 +145,7 @@ func (s *Sink) send(ctx context.Context, messages []message) (int, error) {
 	if _, err := conn.Write(all); err != nil {
 		return 0, cause(ctx, err)
 	}
-	if err := s.alive(aliveWait); err != nil { // it may have been reset meanwhile
+	if err := alive(s.conn, aliveWait); err != nil { // it may have been reset meanwhile
 		return 0, err
 	}
 	s.count(messages)
@@ -173,7 +171,7 @@ func (s *Sink) count(messages []message) {
 // connect connects where there is no connection, or it is broken.
 func (s *Sink) connect(ctx context.Context) error {
 	if s.conn != nil {
-		if s.network == "udp" || s.alive(aliveWait) == nil {
+		if s.network == "udp" || alive(s.conn, aliveWait) == nil {
 			return nil
 		}
 		s.drop()
@@ -199,39 +197,10 @@ func (s *Sink) connect(ctx context.Context) error {
 	if s.network == "udp" {
 		return nil
 	}
-	if err := s.alive(s.settle); err != nil {
+	if err := alive(s.conn, s.settle); err != nil {
 		return fmt.Errorf("it took the connection and gave it up at once: %w", err)
 	}
 	return nil
-}
-
-const (
-	// aliveWait is how long a connection in use is listened to for its end.
-	aliveWait = time.Millisecond
-	// settleWait is how long a new one is. A relay that has nobody behind it, and
-	// a collector that refuses a certificate of TLS 1.3, take the connection
-	// first: what is written before they end it is lost, batch after batch.
-	settleWait = 250 * time.Millisecond
-)
-
-// alive looks whether the collector has closed the connection, which a write
-// alone does not tell before the next one. What a collector says is dropped.
-func (s *Sink) alive(wait time.Duration) error {
-	if err := s.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return err
-	}
-	for buf := make([]byte, 512); ; {
-		if _, err := s.conn.Read(buf); err != nil {
-			var timeout net.Error
-			switch {
-			case errors.As(err, &timeout) && timeout.Timeout():
-				return nil
-			case errors.Is(err, io.EOF):
-				return errors.New("the collector closed the connection")
-			}
-			return err
-		}
-	}
 }
 
 func (s *Sink) drop() {

@@ -159,6 +159,18 @@ func listen(t *testing.T, address string, config *tls.Config) *collector {
 	return c
 }
 
+// next is the next connection that is made.
+func (c *collector) next(t *testing.T) net.Conn {
+	t.Helper()
+	select {
+	case conn := <-c.conns:
+		return conn
+	case <-time.After(time.Minute):
+		t.Fatal("no connection came")
+		return nil
+	}
+}
+
 // read reads a message in octet counting.
 func read(t *testing.T, r *bufio.Reader) string {
 	t.Helper()
@@ -184,7 +196,7 @@ func TestOverTCPMessagesAreCountedAndConnectionsMadeAnew(t *testing.T) {
 		if err := s.Alerts(t.Context(), alerts(3)); err != nil {
 			t.Fatal(err)
 		}
-		conn := <-c.conns
+		conn := c.next(t)
 		r := bufio.NewReader(conn)
 		for i := range 3 {
 			if m := read(t, r); !strings.Contains(m, alerts(3)[i].UUID) {
@@ -192,6 +204,7 @@ func TestOverTCPMessagesAreCountedAndConnectionsMadeAnew(t *testing.T) {
 			}
 		}
 		_ = conn.Close() // the next batch finds it out before it writes
+		heard(t, s.conn)
 	}
 	if st := s.Stats(); st.Alerts != 6 || st.Decisions != 6 || st.Errors != 0 {
 		t.Errorf("stats %+v", st)
@@ -209,7 +222,7 @@ func TestACollectorThatIsAwayIsTriedAgain(t *testing.T) {
 	if err := s.Alerts(t.Context(), alerts(1)); err != nil {
 		t.Fatal(err)
 	}
-	conn := <-c.conns
+	conn := c.next(t)
 	defer conn.Close()
 	read(t, bufio.NewReader(conn))
 	if st := s.Stats(); st.Alerts != 1 || st.Errors != 1 {
