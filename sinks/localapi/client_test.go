@@ -70,7 +70,7 @@ func TestACommandWaitsForASluiceThatStarts(t *testing.T) {
 			begun = true
 			go func() { ended <- s.Run(ctx) }()
 		}
-		return time.After(d / 50)
+		return time.After(d) // so that it waits as long as it says, of which a busy machine needs more than of steps
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -120,7 +121,8 @@ func TestAServerThatSaysNothingIsGivenUp(t *testing.T) {
 	}))
 	defer s.Close()
 	defer close(stuck)
-	if _, _, err := open(t, Config{Name: "a", URL: s.URL, Timeout: 50 * time.Millisecond}, Stamp{}); err == nil || !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+	// A busy machine may not even have connected by then, of which the words are others.
+	if _, _, err := open(t, Config{Name: "a", URL: s.URL, Timeout: 50 * time.Millisecond}, Stamp{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error = %v", err)
 	}
 }
