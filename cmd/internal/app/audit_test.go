@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,8 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"sluice/pipeline/porttest"
 	_ "sluice/sources/kubernetesaudit"
 )
 
@@ -58,12 +56,7 @@ func TestTheHubsRulesFireOnAuditEvents(t *testing.T) {
 	}
 	for _, emit := range []string{"event", "crowdsec"} {
 		t.Run(emit, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			place := l.Addr().String()
-			l.Close()
+			place := porttest.Keep(t)
 			conf := load(t, fmt.Sprintf(`
 rules: {roots: [%q], collections: [crowdsecurity/k8s-audit], parsers: [crowdsecurity/syslog-logs, crowdsecurity/dateparse-enrich]}
 sources: [{type: kubernetes_audit, listen: [%q], emit: %s, intake: direct, ack: accepted}]
@@ -74,18 +67,10 @@ sinks: [{type: stdout, format: text}]
 			for _, events := range attacks {
 				all = append(all, events...)
 			}
-			var g errgroup.Group
-			g.Go(func() error {
+			out := runFed(t, conf, len(attacks), func(ctx context.Context) error {
 				body := `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[` + strings.Join(all, ",") + "]}\n"
-				return postSoon(t.Context(), "http://"+place+"/audit?timeout=30s", body)
+				return postSoon(ctx, "http://"+place+"/audit?timeout=30s", body)
 			})
-			out, err := runFor(t, conf, len(attacks))
-			if err != nil && err != context.Canceled {
-				t.Fatal(err)
-			}
-			if err := g.Wait(); err != nil {
-				t.Fatal(err)
-			}
 			for scenario := range attacks {
 				if !strings.Contains(out, "crowdsecurity/"+scenario) {
 					t.Errorf("no alert of %s in\n%s", scenario, out)
@@ -97,7 +82,7 @@ sinks: [{type: stdout, format: text}]
 
 // postSoon posts to a server that is being started.
 func postSoon(ctx context.Context, url, body string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for {

@@ -177,6 +177,13 @@ sinks: [{type: fake, name: %s}]
 	return r
 }
 
+// still is a clock that nobody moves: what is to be asked again after a while is
+// not, so that a test finds what it has made, however long it takes.
+type still struct{}
+
+func (still) Now() time.Time                       { return time.Date(2024, time.March, 3, 11, 0, 0, 0, time.UTC) }
+func (still) After(time.Duration) <-chan time.Time { return nil }
+
 // start opens the pipeline and runs it.
 func (r *rig) start() {
 	r.t.Helper()
@@ -193,7 +200,11 @@ func (r *rig) start() {
 	ctx, stop := context.WithCancel(r.t.Context())
 	r.stop, r.done = stop, make(chan error, 1)
 	go func() { r.done <- r.p.Run(ctx) }()
-	r.emit = <-r.member.emit
+	select {
+	case r.emit = <-r.member.emit:
+	case err := <-r.done:
+		r.t.Fatalf("the run ended before its source began: %v", err)
+	}
 }
 
 // end stops the pipeline as SIGTERM does.
@@ -253,7 +264,7 @@ func (r *rig) alert() string {
 	select {
 	case a := <-r.sink.got:
 		return a
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("no alert came")
 		return ""
 	}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"sluice/pipeline/porttest"
 	_ "sluice/sources/http"
 )
 
@@ -64,31 +62,18 @@ func TestRulesFireOnRequestsOfLogShippers(t *testing.T) {
 		"fluentbit": "decode: {preset: fluentbit}",
 		"logstash":  "decode: {preset: filebeat}",
 	} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		places[name] = l.Addr().String()
-		l.Close()
+		places[name] = porttest.Keep(t)
 		sources += fmt.Sprintf("  - {type: http, name: %s, listen: [%q], intake: direct, ack: accepted, %s}\n", name, places[name], more)
 	}
 	conf := load(t, fmt.Sprintf("rules: {roots: [%q], collections: [sluice/linux]}\nsources:\n%ssinks: [{type: stdout, format: text}]\n", root, sources))
-	var g errgroup.Group
-	g.Go(func() error {
+	out := runFed(t, conf, len(requests), func(ctx context.Context) error {
 		for _, r := range requests {
-			if err := postSoon(t.Context(), "http://"+places[r.source]+r.path, r.body); err != nil {
+			if err := postSoon(ctx, "http://"+places[r.source]+r.path, r.body); err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
 		}
 		return nil
 	})
-	out, err := runFor(t, conf, len(requests))
-	if err != nil && err != context.Canceled {
-		t.Fatal(err)
-	}
-	if err := g.Wait(); err != nil {
-		t.Fatal(err)
-	}
 	for i, r := range requests {
 		if !strings.Contains(out, fmt.Sprintf("sluice/ssh-bf  Ip 198.51.100.%d ", i+1)) {
 			t.Errorf("%s: no alert in\n%s", r.name, out)

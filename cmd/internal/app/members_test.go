@@ -30,6 +30,7 @@ func others(began int64) sources.Tenure { return sources.Tenure{Began: began, Me
 
 func TestAnAlertWaitsUntilTheGroupAcceptsItsRecords(t *testing.T) {
 	r := newRig(t, stateHere+"}")
+	r.env.Clock = still{}
 	r.start()
 	defer r.end()
 	if from, ok := r.assign(0, -1); from != -1 || !ok {
@@ -49,6 +50,7 @@ func TestAnAlertWaitsUntilTheGroupAcceptsItsRecords(t *testing.T) {
 
 func TestWhatWasReleasedIsInNoDoubtAfterARestart(t *testing.T) {
 	r := newRig(t, stateHere+"}")
+	r.env.Clock = still{}
 	r.start()
 	r.assign(0, -1)
 	r.fail(0, 0, 6)
@@ -79,6 +81,7 @@ func TestACommitThatFailedIsTriedAgainThoughNoEpochFollows(t *testing.T) {
 
 func TestAFencedMemberReleasesNothing(t *testing.T) {
 	r := newRig(t, stateHere+", missing: fresh}")
+	r.env.Clock = still{}
 	r.start()
 	defer r.end()
 	r.assign(0, -1)
@@ -106,6 +109,7 @@ func TestAFencedMemberReleasesNothing(t *testing.T) {
 
 func TestAMemberThatWasStoppedGoesOnWhereNobodyElseHas(t *testing.T) {
 	r := newRig(t, stateHere+"}")
+	r.env.Clock = still{}
 	r.start()
 	defer r.end()
 	r.assign(0, -1)
@@ -144,6 +148,7 @@ func TestAlertsInDoubtOutliveACrash(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, stateHere+", missing: fresh}")
+			r.env.Clock = still{}
 			r.start()
 			r.assign(0, -1)
 			r.fail(0, 0, 3)
@@ -179,6 +184,7 @@ func TestAPartitionWhoseStateIsElsewhereFollowsTheConfiguration(t *testing.T) {
 	} {
 		t.Run(tc.missing, func(t *testing.T) {
 			r := newRig(t, stateHere+", missing: "+tc.missing+"}")
+			r.env.Clock = still{}
 			r.member.rewound = 4
 			r.start()
 			defer r.end()
@@ -211,6 +217,7 @@ func TestAPartitionWhoseStateIsElsewhereFollowsTheConfiguration(t *testing.T) {
 
 func TestWhatARebuildFindsAgainIsNotReleased(t *testing.T) {
 	r := newRig(t, stateHere+", missing: rebuild}")
+	r.env.Clock = still{}
 	r.member.rewound = 10
 	r.start()
 	defer r.end()
@@ -225,6 +232,7 @@ func TestWhatARebuildFindsAgainIsNotReleased(t *testing.T) {
 
 func TestARevokedPartitionIsCommittedBeforeItLeaves(t *testing.T) {
 	r := newRig(t, stateHere+"}")
+	r.env.Clock = still{}
 	r.start()
 	defer r.end()
 	r.assign(0, -1)

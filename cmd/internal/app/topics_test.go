@@ -109,7 +109,36 @@ sinks:
 // runFor runs a pipeline until it has written so many alerts, and returns them.
 func runFor(t *testing.T, c *Config, alerts int) (string, error) {
 	t.Helper()
+	return runUnder(t.Context(), t, c, alerts)
+}
+
+// runFed does the same while feed sends what there is to find. Where that fails, the
+// run is not waited for: what it waits for will not come.
+func runFed(t *testing.T, c *Config, alerts int, feed func(context.Context) error) string {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	fed := make(chan error, 1)
+	go func() {
+		err := feed(t.Context())
+		if err != nil {
+			cancel()
+		}
+		fed <- err
+	}()
+	out, err := runUnder(ctx, t, c, alerts)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := <-fed; err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func runUnder(ctx context.Context, t *testing.T, c *Config, alerts int) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := &untilLines{left: alerts, stop: cancel}
 	p, err := New(c, Env{Log: slog.New(slog.DiscardHandler), Stdout: out})
