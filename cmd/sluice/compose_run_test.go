@@ -58,7 +58,7 @@ func TestTheComposedPipelineDelivers(t *testing.T) {
 	wait := time.NewTicker(50 * time.Millisecond)
 	defer wait.Stop()
 	var have []lapi.Alert
-	for end := time.Now().Add(60 * time.Second); !fromBoth(have) || !hasDecisions(t, broker); <-wait.C {
+	for end := time.Now().Add(5 * time.Minute); !fromBoth(have) || !hasDecisions(t, broker); <-wait.C {
 		if time.Now().After(end) {
 			t.Errorf("the LAPI has %d alerts:\n%s", len(have), out.String())
 			break

@@ -137,7 +137,7 @@ func hostile(ts *testscript.TestScript, _ bool, args []string) {
 // bouncer of a key or, with "MACHINE:PASSWORD", as a machine: post SOCKET KEY PATH FILE.
 func post(ts *testscript.TestScript, _ bool, args []string) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // until it listens
+		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // until it listens
 			if conn, err = (&net.Dialer{}).DialContext(ctx, "unix", ts.MkAbs(args[0])); err == nil {
 				break
 			}
@@ -171,7 +171,7 @@ func post(ts *testscript.TestScript, _ bool, args []string) {
 
 // waitFor waits until a file is there and holds something: waitfor FILE.
 func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
 			return
 		}
