@@ -177,6 +177,43 @@ func TestEachAlertIsInTheStreamOnceAndInOrder(t *testing.T) {
 	}
 }
 
+// TestALostConnectionIsNotWaitedFor has the server end when it has the
+// messages, and before anybody acknowledges them.
+func TestALostConnectionIsNotWaitedFor(t *testing.T) {
+	b := newBroker(t)
+	conn, err := nats.Connect(b.ClientURL(), nats.UserInfo("me", "right"), nats.Timeout(patience), nats.NoReconnect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	came := make(chan *nats.Msg, 10)
+	if _, err := conn.ChanSubscribe("alerts.>", came); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	s := newSink(t, b, func(c *Config) { c.Timeout = time.Hour })
+	done := make(chan error, 1)
+	go func() { done <- s.Alerts(t.Context(), alerts(2)) }()
+	for range 2 {
+		select {
+		case <-came:
+		case err := <-done:
+			t.Fatalf("before the messages came: %v", err)
+		}
+	}
+	b.stop()
+	select {
+	case err := <-done:
+		if !sinks.Retryable(err) || !errors.Is(err, nats.ErrConnectionClosed) {
+			t.Errorf("error = %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("it waits for what cannot come")
+	}
+}
+
 func TestWhatNoMessageCanHoldIsRefused(t *testing.T) {
 	b := newBroker(t)
 	b.stream(t)

@@ -24,7 +24,8 @@ type Sink struct {
 	name    string
 	config  Config
 	subject *template.Template
-	conn    *nats.Conn // nil when there is none
+	conn    *nats.Conn    // nil when there is none
+	lost    chan struct{} // closed when conn is
 	js      jetstream.JetStream
 
 	alerts, decisions, bytes, failed, rejected atomic.Uint64
@@ -84,6 +85,8 @@ func (s *Sink) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	lost := make(chan struct{})
+	opts = append(opts, nats.ClosedHandler(func(*nats.Conn) { close(lost) }))
 	conn, err := natsconn.Connect(ctx, s.config.Servers, s.config.Timeout, opts...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", strings.Join(s.config.Servers, ", "), err)
@@ -94,7 +97,7 @@ func (s *Sink) connect(ctx context.Context) error {
 		conn.Close()
 		return err
 	}
-	s.conn = conn
+	s.conn, s.lost = conn, lost
 	return nil
 }
 
@@ -142,7 +145,7 @@ func (s *Sink) deliver(ctx context.Context, alerts []pipeline.Alert) (settled in
 		}
 		s.bytes.Add(uint64(len(m.Data)))
 		return func() error {
-			if err := acknowledged(ctx, f); err != nil {
+			if err := acknowledged(ctx, f, s.lost); err != nil {
 				return refused(err)
 			}
 			s.alerts.Add(1)
@@ -152,14 +155,24 @@ func (s *Sink) deliver(ctx context.Context, alerts []pipeline.Alert) (settled in
 	})
 }
 
-func acknowledged(ctx context.Context, f jetstream.PubAckFuture) error {
+// acknowledged waits for an acknowledgement. The library waits for its timeout,
+// too, when the connection over which it would have come is lost.
+func acknowledged(ctx context.Context, f jetstream.PubAckFuture, lost <-chan struct{}) error {
+	ok := f.Ok()
 	select {
-	case <-f.Ok():
+	case <-ok:
 		return nil
 	case err := <-f.Err():
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-lost:
+	}
+	select {
+	case <-ok: // it had come before
+		return nil
+	default:
+		return nats.ErrConnectionClosed
 	}
 }
 
