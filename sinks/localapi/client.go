@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -65,11 +66,20 @@ func dialRunning(ctx context.Context, path string) (*Client, error) {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("reaching the running sluice: %w", err)
+		return nil, unreachable(err)
 	}
 	_ = conn.Close() // it was to see whether anyone is there
 	t := &http.Transport{DialContext: dial}
 	return &Client{do: t.RoundTrip, done: func() error { t.CloseIdleConnections(); return nil }}, nil
+}
+
+// unreachable says why the socket of a sluice that runs cannot be used, and
+// what to do where it is a question of rights.
+func unreachable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("reaching the running sluice: %w; run the command as the user whom the folder belongs to", err)
+	}
+	return fmt.Errorf("reaching the running sluice: %w", err)
 }
 
 // openStore returns a client that has the store itself.

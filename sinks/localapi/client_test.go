@@ -3,8 +3,12 @@ package localapi
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +28,13 @@ func atOnce(step func()) func(time.Duration) <-chan time.Time {
 }
 
 // TestTheStoreIsWaitedFor has sluice start while a command has the store.
+func TestAFolderOfSomebodyElseIsSaidToBe(t *testing.T) {
+	err := unreachable(&net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)})
+	if !errors.Is(err, fs.ErrPermission) || !strings.HasSuffix(err.Error(), "run the command as the user whom the folder belongs to") {
+		t.Errorf("error = %v", err)
+	}
+}
+
 func TestTheStoreIsWaitedFor(t *testing.T) {
 	c := Default()
 	c.Dir = t.TempDir()
