@@ -140,6 +140,24 @@ func (w *worker) pause(t *testing.T) {
 	}
 }
 
+// resume lets it go on.
+func (w *worker) resume(t *testing.T) {
+	t.Helper()
+	if err := w.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ahead tells whether the last epoch is beyond what the folder is known to hold for good.
+func (w *worker) ahead(t *testing.T, dir string) bool {
+	t.Helper()
+	f, err := readFormat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.said > f.floor
+}
+
 // copyDir copies what is in a folder.
 func copyDir(t testing.TB, from string) string {
 	t.Helper()
@@ -269,10 +287,13 @@ func TestTornWrites(t *testing.T) {
 	for range images {
 		w.hear(t, 25)
 		w.pause(t)
-		copies = append(copies, copyDir(t, dir))
-		if err := w.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
+		for !w.ahead(t, dir) { // now and then all is in tables just then, and nothing can get lost
+			w.resume(t)
+			w.hear(t, 1)
+			w.pause(t)
 		}
+		copies = append(copies, copyDir(t, dir))
+		w.resume(t)
 	}
 	w.kill(t)
 	m := newModel()
@@ -289,7 +310,7 @@ func TestTornWrites(t *testing.T) {
 		}
 		for f, e := range entries {
 			for d, how := range damages {
-				if raceEnabled && (f+d)%3 != 0 { // what is to be seen is on the disk, and the race detector makes it slow
+				if raceEnabled && (f+d)%3 != 0 && filepath.Ext(e.Name()) != logExt { // what is to be seen is on the disk, and the race detector makes it slow
 					continue
 				}
 				for n := range each {
