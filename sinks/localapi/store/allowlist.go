@@ -311,7 +311,9 @@ func (s *Store) checkItems(items []Allowed) error {
 // WithdrawAllowed withdraws what was decided on what is excepted now, and
 // returns how much. Whatever is decided meanwhile is held to the same lists.
 func (s *Store) WithdrawAllowed() (withdrawn int, err error) {
+	s.mu.Lock() // whoever is about to decide, and was held to the lists of before, has done so then
 	now := s.Now()
+	s.mu.Unlock()
 	conditions := false
 	for _, set := range s.sets() {
 		conditions = conditions || set.Conditions(now)

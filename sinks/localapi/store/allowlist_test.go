@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"sluice/pipeline"
 	"sluice/pipeline/allowlist"
@@ -175,5 +179,38 @@ func TestAllChangesOfAnAllowlistAtOnceAreKept(t *testing.T) {
 	w.reopen()
 	if after, _ := w.Allowlist("office"); !reflect.DeepEqual(after, before) || len(after.Items) != 12 {
 		t.Errorf("after a restart the list is %+v, before it %+v", after, before)
+	}
+}
+
+// TestWhatIsBeingDecidedWhileTheListsChangeIsWithdrawn has the configuration's lists change
+// when a decision was held to them and is being written: it is not there to be withdrawn yet.
+func TestWhatIsBeingDecidedWhileTheListsChangeIsWithdrawn(t *testing.T) {
+	var lists atomic.Pointer[allowlist.Set]
+	w := newWorld(t, func(o *Options) { o.Allowlists = lists.Load })
+	withdrawn := make(chan int, 1)
+	w.update = func(change func(*badger.Txn) error) error {
+		w.update = w.db.Update
+		set, err := allowlist.New([]allowlist.List{{Name: "own", Items: []allowlist.Item{{Value: "192.0.2.0/24"}}}})
+		if err != nil {
+			return err
+		}
+		lists.Store(set)
+		go func() {
+			n, err := w.WithdrawAllowed()
+			if err != nil {
+				t.Error(err)
+			}
+			withdrawn <- n
+		}()
+		for range 100_000 { // where it does not wait, it is over by then
+			if runtime.Gosched(); len(withdrawn) > 0 {
+				break
+			}
+		}
+		return w.db.Update(change)
+	}
+	w.push("one", "64500", w.ban("192.0.2.1", time.Hour))
+	if n := <-withdrawn; n != 1 || len(w.inForce()) > 0 {
+		t.Errorf("%d are withdrawn, and in force are %v", n, w.inForce())
 	}
 }
