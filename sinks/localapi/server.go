@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,7 +23,7 @@ func (s *Sink) Run(ctx context.Context) error {
 	if err := s.Open(); err != nil {
 		return err
 	}
-	config, err := s.config.TLS.server()
+	config, err := s.config.TLS.server(s.log)
 	if err != nil {
 		return fmt.Errorf("sink %s: %w", s.name, err)
 	}
@@ -113,23 +114,17 @@ func removeSocket(path string) error {
 }
 
 // server returns the server's configuration, nil without encryption.
-func (c *TLS) server() (*tls.Config, error) {
+func (c *TLS) server(log *slog.Logger) (*tls.Config, error) {
 	if c.CertFile == "" {
 		return nil, nil
 	}
-	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.cert_file and key_file: %w", err)
-		}
-		return &pair, nil
-	}
-	if _, err := load(); err != nil {
+	p := &pair{config: c, log: log}
+	if err := p.read(); err != nil {
 		return nil, err
 	}
 	out := &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return load() },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.current(), nil },
 	}
 	if c.ClientCAFile != "" {
 		text, err := os.ReadFile(c.ClientCAFile)
@@ -142,6 +137,37 @@ func (c *TLS) server() (*tls.Config, error) {
 		}
 	}
 	return out, nil
+}
+
+// pair is the server's certificate and key. They are read for every connection,
+// so that a new one counts at once. While it cannot be read, such as between its
+// two files or when the key is not for our eyes, the one before it is served.
+type pair struct {
+	config *TLS
+	log    *slog.Logger
+	mu     sync.Mutex
+	good   tls.Certificate
+	said   string // of what is wrong
+}
+
+func (p *pair) read() error {
+	read, err := tls.LoadX509KeyPair(p.config.CertFile, p.config.KeyFile)
+	if err != nil {
+		return fmt.Errorf("tls.cert_file and key_file: %w", err)
+	}
+	p.good, p.said = read, ""
+	return nil
+}
+
+func (p *pair) current() *tls.Certificate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.read(); err != nil && err.Error() != p.said {
+		p.said = err.Error()
+		p.log.Error("the certificate cannot be read again: the one before it is served until it can", "error", err)
+	}
+	good := p.good // which may be another by the time that it is used
+	return &good
 }
 
 // client returns the address of who asks: what a trusted proxy says, or the
