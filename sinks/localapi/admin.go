@@ -3,10 +3,12 @@ package localapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"sluice/pipeline/decisions"
@@ -23,7 +25,10 @@ const operator = "sluice"
 // listenAdmin opens the socket, in place of one that a crash left behind: the
 // store is ours alone, and so nobody else listens.
 func (s *Sink) listenAdmin(ctx context.Context) (net.Listener, error) {
-	path := filepath.Join(s.dir, socketName)
+	path, err := socketIn(s.dir)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -33,6 +38,16 @@ func (s *Sink) listenAdmin(ctx context.Context) (net.Listener, error) {
 		return nil, err
 	}
 	return l, os.Chmod(path, 0o600)
+}
+
+// socketIn returns the path of the socket in a folder. The system takes short ones only, and of others it
+// says no more than that they are invalid.
+func socketIn(dir string) (string, error) {
+	path := filepath.Join(dir, socketName)
+	if most := len(syscall.RawSockaddrUnix{}.Path) - 1; len(path) > most {
+		return "", fmt.Errorf("the path of the socket %s has %d bytes, and may have %d: set state.dir, or dir of the sink, to a shorter one", path, len(path), most)
+	}
+	return path, nil
 }
 
 // Admin returns what the command line asks: the machines' side of the API,

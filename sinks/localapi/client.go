@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -39,9 +38,13 @@ func Dial(ctx context.Context, name string, c Config, env sinks.Env) (*Client, e
 	if dir == "" {
 		return nil, fmt.Errorf("sink %s: there is no folder for decisions; set state.dir, or dir", name)
 	}
+	path, err := socketIn(dir)
+	if err != nil {
+		return nil, fmt.Errorf("sink %s: %w", name, err)
+	}
 	const step = 50 * time.Millisecond
 	for waited := time.Duration(0); ; waited += step {
-		client, err := dialRunning(ctx, filepath.Join(dir, socketName))
+		client, err := dialRunning(ctx, path)
 		if err == nil && client == nil {
 			client, err = openStore(name, c, env)
 		}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sluice/sinks"
 )
 
 // TestASocketReplacesASocketAndNothingElse listens where a socket was left behind, and where something else is.
@@ -37,5 +39,22 @@ func TestASocketReplacesASocketAndNothingElse(t *testing.T) {
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "precious" {
 		t.Errorf("of the file is left %q, %v", text, err)
+	}
+}
+
+// TestAFolderTooDeepForASocketIsNamed says what is to be done, to who starts sluice and to who asks it.
+func TestAFolderTooDeepForASocketIsNamed(t *testing.T) {
+	c := Default()
+	c.Dir, c.Listen = filepath.Join(t.TempDir(), strings.Repeat("deep", 30)), nil
+	s, err := New("api", c, sinks.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, asking := Dial(t.Context(), "api", c, sinks.Env{})
+	for who, err := range map[string]error{"who starts": s.Run(t.Context()), "who asks": asking} {
+		if err == nil || !strings.Contains(err.Error(), "set state.dir") || !strings.Contains(err.Error(), c.Dir) {
+			t.Errorf("%s is told %v", who, err)
+		}
 	}
 }
