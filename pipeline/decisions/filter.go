@@ -48,6 +48,22 @@ func (x *Index) Select(f *Filter, now time.Time, yield func(d *Decision) bool) {
 	}
 }
 
+// Alerts calls visit with the alert of every decision in force, 0 for none: with
+// some more than once, and in no order. It holds a lock: visit must not call the index.
+func (x *Index) Alerts(now time.Time, visit func(alert int64)) {
+	for next, more := ref(1), true; more; {
+		x.mu.RLock()
+		end := min(next+chunkSlots, x.slots.used+1)
+		for r := next; r < end; r++ {
+			if s := x.slots.at(r); s.id != 0 && s.gone == Added && s.until > now.Unix() {
+				visit(s.alert)
+			}
+		}
+		next, more = end, end <= x.slots.used
+		x.mu.RUnlock()
+	}
+}
+
 // some calls visit with decisions in force that a matcher selects: with all of
 // them, where they are found by what they are about, or with those of the slots
 // from next on that one lock is held for, as a view has them, or as they are now

@@ -273,7 +273,7 @@ func readTimes(q url.Values, now time.Time) (since, until time.Time, err error) 
 	return since, until, nil
 }
 
-func (s *Sink) selects(f *alertFilter, a *store.Alert, now time.Time) bool {
+func (f *alertFilter) selects(a *store.Alert, inForce *store.InForce) bool {
 	src := &a.Alert.Source
 	d := f.decisions
 	switch {
@@ -285,7 +285,7 @@ func (s *Sink) selects(f *alertFilter, a *store.Alert, now time.Time) bool {
 		f.by != "" && a.Machine != f.by && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return decisions.OriginIs(d.Origin, f.by) }),
 		f.typ != "" && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return d.Type == f.typ }),
 		f.origin != "" && !slices.ContainsFunc(a.Decisions, func(d store.Decided) bool { return decisions.OriginIs(d.Origin, f.origin) }),
-		f.active != nil && s.store.InForce(a, now) != *f.active:
+		f.active != nil && inForce.Has(a) != *f.active:
 		return false
 	case !d.Prefix.IsValid():
 		return true
@@ -316,9 +316,9 @@ func (s *Sink) matching(w http.ResponseWriter, r *http.Request, visit func(*stor
 		fail(w, http.StatusBadRequest, err.Error())
 		return false, nil
 	}
-	n := 0
+	n, inForce := 0, s.store.InForce(now)
 	return true, s.store.Alerts(func(a *store.Alert) bool {
-		if !s.selects(f, a, now) {
+		if !f.selects(a, inForce) {
 			return true
 		}
 		n++

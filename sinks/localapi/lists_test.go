@@ -189,7 +189,7 @@ func TestAListIsFollowed(t *testing.T) {
 		}
 		n := 0
 		if err := w.store.Alerts(func(a *store.Alert) bool {
-			if w.selects(f, a, w.now) {
+			if f.selects(a, w.store.InForce(w.now)) {
 				n++
 			}
 			return true

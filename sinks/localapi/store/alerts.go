@@ -363,18 +363,28 @@ func (s *Store) alertsUpTo(last int64, limit int) (page []*Alert, err error) {
 // errEnough ends a scan early.
 var errEnough = errors.New("enough")
 
-// InForce tells whether an alert has a decision in force.
-func (s *Store) InForce(a *Alert, now time.Time) (in bool) {
-	if a.Many > 0 {
-		s.index.Select(&decisions.Filter{Alert: a.ID}, now, func(*decisions.Decision) bool { in = true; return false })
-		return in
+// InForce tells which alerts have decisions in force. Those with many, such as
+// each reading of a block list leaves, are found out in one pass over all
+// decisions, when the first of them is asked about: a pass for each would take minutes.
+type InForce struct {
+	s    *Store
+	now  time.Time
+	many map[int64]uint64 // bits by the alerts' ids; nil before that pass
+}
+
+// InForce returns what tells it as of a time. One goroutine uses it.
+func (s *Store) InForce(now time.Time) *InForce { return &InForce{s: s, now: now} }
+
+// Has tells whether an alert has a decision in force.
+func (f *InForce) Has(a *Alert) bool {
+	if a.Many == 0 {
+		return slices.ContainsFunc(a.Decisions, func(d Decided) bool { return f.s.DecisionInForce(&d, f.now) })
 	}
-	for i := range a.Decisions {
-		if s.DecisionInForce(&a.Decisions[i], now) {
-			return true
-		}
+	if f.many == nil {
+		f.many = make(map[int64]uint64)
+		f.s.index.Alerts(f.now, func(alert int64) { f.many[alert>>6] |= 1 << (alert & 63) })
 	}
-	return false
+	return f.many[a.ID>>6]&(1<<(a.ID&63)) != 0
 }
 
 // DecisionInForce tells whether a decision of an alert is in force: neither over nor withdrawn.

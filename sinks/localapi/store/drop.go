@@ -126,7 +126,7 @@ func (s *Store) trimAlerts() error {
 	if s.opts.MaxAlerts <= 0 || s.kept <= s.opts.MaxAlerts+slack || s.kept < s.trim.due {
 		return nil
 	}
-	now, n := s.Now(), 0
+	inForce, n := s.InForce(s.Now()), 0
 	var old []alertKey
 	err := s.scanFrom(keyAlert, key(keyAlert, s.trim.from), func(_, value []byte) error {
 		if n == looked || len(old) >= s.kept-s.opts.MaxAlerts {
@@ -137,7 +137,7 @@ func (s *Store) trimAlerts() error {
 			return err
 		}
 		n, s.trim.from = n+1, a.ID+1
-		if !s.InForce(&a, now) {
+		if !inForce.Has(&a) {
 			old = append(old, alertKey{a.ID, a.UUID})
 		}
 		return nil

@@ -123,7 +123,7 @@ func TestAnImportHeedsAllowListsAndEnds(t *testing.T) {
 	ids := 0
 	if err := w.Alerts(func(a *Alert) bool {
 		ids++
-		if a.Many != 2 || len(a.Decisions) != 2 || !w.InForce(a, w.now) {
+		if a.Many != 2 || len(a.Decisions) != 2 || !w.InForce(w.now).Has(a) {
 			t.Errorf("the alert is %+v", a)
 		}
 		return true
@@ -144,13 +144,45 @@ func TestAnAlertWithManyDecisions(t *testing.T) {
 	w.imports(len(ds), perWrite, time.Hour)
 	w.reopen()
 	a, err := w.Alert(id)
-	if err != nil || a.Many != len(ds) || len(a.Decisions) != maxListed || a.Decisions[0].Value != "10.0.0.0" || !w.InForce(a, w.now) {
+	if err != nil || a.Many != len(ds) || len(a.Decisions) != maxListed || a.Decisions[0].Value != "10.0.0.0" || !w.InForce(w.now).Has(a) {
 		t.Fatalf("the alert has %d decisions, %d of them shown, %v", a.Many, len(a.Decisions), err)
 	}
 	if n, err := w.DeleteAlerts([]int64{id}); n != 1 || err != nil || w.Index().Len() != perWrite+1 {
 		t.Errorf("deleted %d, %v; %d decisions", n, err, w.Index().Len())
 	}
-	if w.InForce(a, w.now) {
+	if w.InForce(w.now).Has(a) {
 		t.Error("its decisions are in force still")
+	}
+}
+
+// TestWhichImportsAreInForceIsLookedUpOnce asks about several, and finds of each what was so at the first.
+func TestWhichImportsAreInForceIsLookedUpOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 70 { // more than bits of a word
+		w.imports(10*i, 1+i%2, time.Duration(1+i%3)*time.Hour)
+	}
+	w.now = w.now.Add(time.Hour)
+	var all []*Alert
+	if err := w.Alerts(func(a *Alert) bool { all = append(all, a); return true }); err != nil || len(all) != 70 {
+		t.Fatalf("%d alerts, %v", len(all), err)
+	}
+	in := w.InForce(w.now)
+	for _, now := range []*InForce{in, in, w.InForce(w.now)} {
+		there := 0
+		for _, a := range all {
+			has := now.Has(a)
+			if has {
+				there++
+			}
+			if now == in && has != ((a.ID-1)%3 > 0) {
+				t.Errorf("alert %d is in force: %v", a.ID, has)
+			}
+		}
+		if now != in && there > 0 {
+			t.Errorf("%d are in force when all is withdrawn", there)
+		}
+		if _, err := w.Delete(&decisions.Filter{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -151,7 +151,7 @@ func TestAnAlertIsKeptOnce(t *testing.T) {
 		t.Errorf("after a restart it is %d, and %d decisions", again, w.Index().Len())
 	}
 	a, err := w.Alert(first)
-	if err != nil || a.Machine != "agent" || len(a.Decisions) != 1 || !w.InForce(a, w.now) || a.Decisions[0].Value != "192.0.2.1" {
+	if err != nil || a.Machine != "agent" || len(a.Decisions) != 1 || !w.InForce(w.now).Has(a) || a.Decisions[0].Value != "192.0.2.1" {
 		t.Errorf("the alert is %+v, %v", a, err)
 	}
 	if n, err := w.DeleteAlerts([]int64{first, 99}); n != 1 || err != nil || w.Index().Len() != 0 {
