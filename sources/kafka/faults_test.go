@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,8 +22,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"sluice/pipeline"
+	"sluice/pipeline/porttest"
 	"sluice/sources"
-	"sluice/sources/sourcetest"
 )
 
 // answerWith makes the broker answer fetches of logs/0 with what f says, until f returns nil.
@@ -424,7 +425,7 @@ func TestTroubleIsLoggedOnceAndPasses(t *testing.T) {
 }
 
 func TestABrokerThatGoesAndComes(t *testing.T) {
-	port := sourcetest.Port(t)
+	port := int(netip.MustParseAddrPort(porttest.Keep(t)).Port())
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(1, "logs"))
 	if err != nil {
 		t.Fatal(err)

@@ -15,9 +15,9 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"sluice/pipeline/porttest"
 	"sluice/pipeline/tlsclient"
 	"sluice/pipeline/tlsclient/tlstest"
-	"sluice/sources/sourcetest"
 )
 
 // mochi is a whole broker in the process.
@@ -31,7 +31,7 @@ type mochi struct {
 func startMochi(t *testing.T, address string, ws bool, secure *tls.Config, hook mqtt.Hook) *mochi {
 	t.Helper()
 	if address == "" {
-		address = fmt.Sprint("127.0.0.1:", sourcetest.Port(t))
+		address = porttest.Keep(t)
 	}
 	server := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if hook == nil {

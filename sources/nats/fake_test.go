@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -17,8 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/pipeline"
+	"sluice/pipeline/porttest"
 	"sluice/sources"
-	"sluice/sources/sourcetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,8 +35,9 @@ type broker struct {
 
 func newBroker(t testing.TB, change ...func(*server.Options)) *broker {
 	t.Helper()
+	port := netip.MustParseAddrPort(porttest.Keep(t)).Port() // the same when it starts again
 	b := &broker{t: t, opts: &server.Options{
-		Host: "127.0.0.1", Port: sourcetest.Port(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: int(port), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 		AuthTimeout: 20, // seconds, for a busy machine
 	}}
 	for _, f := range change {
