@@ -48,7 +48,9 @@ func TestTheComposedPipelineDelivers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	var out safeText
+	ended := make(chan struct{})
 	all.Go(func() {
+		defer close(ended)
 		if err := app.RunFile(ctx, composedConfig(t), false, &out, &out); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("run: %v\n%s", err, out.String())
 		}
@@ -58,12 +60,17 @@ func TestTheComposedPipelineDelivers(t *testing.T) {
 	wait := time.NewTicker(50 * time.Millisecond)
 	defer wait.Stop()
 	var have []lapi.Alert
-	for end := time.Now().Add(5 * time.Minute); !fromBoth(have) || !hasDecisions(t, broker); <-wait.C {
-		if time.Now().After(end) {
-			t.Errorf("the LAPI has %d alerts:\n%s", len(have), out.String())
-			break
+	late := time.After(5 * time.Minute)
+	for come := false; !come; have = api() {
+		select {
+		case <-wait.C:
+			come = fromBoth(have) && hasDecisions(t, broker)
+			continue
+		case <-ended: // it said why
+		case <-late:
 		}
-		have = api()
+		t.Errorf("the LAPI has %d alerts:\n%s", len(have), out.String())
+		break
 	}
 	for i := range have {
 		if ds := have[i].Decisions; ds == nil || len(*ds) == 0 {

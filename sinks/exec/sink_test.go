@@ -52,7 +52,7 @@ func newRig(t *testing.T, script string, change func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	c := Default()
-	c.Command, c.Environment = path, map[string]string{"OUT": r.written}
+	c.Command, c.Environment, c.Timeout = path, map[string]string{"OUT": r.written}, time.Minute // of which a busy machine needs some
 	change(&c)
 	s, err := New("act", c, sinks.Env{Log: slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: func() time.Time { return now }})
 	if err != nil {
@@ -148,9 +148,6 @@ func TestWhatAnExitMeans(t *testing.T) {
 		{"i=0; while [ $i -lt 300 ]; do echo 0123456789; i=$((i+1)); done; exit 1", "again", "0123456789"},
 	} {
 		r := newRig(t, c.script, func(c *Config) { c.RejectCodes = []int{3, 4} })
-		if strings.HasPrefix(c.script, "sleep") {
-			r.config.Timeout = 5 * time.Second
-		}
 		err := r.Alerts(t.Context(), []pipeline.Alert{alert("192.0.2.1")})
 		var rejected *sinks.RejectedError
 		got := "done"

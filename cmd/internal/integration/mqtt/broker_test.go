@@ -88,7 +88,7 @@ func (m *mosquitto) save(t *testing.T) {
 	if err := m.Process().Signal(syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := rig.Poll(ctx, "the broker's file", func() (bool, error) { return written().After(before), nil }); err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := rig.Poll(ctx, "the connection", func() (bool, error) { return conn.IsConnected(), nil }); err != nil {
 		t.Fatal(err)
@@ -213,7 +213,7 @@ func serverGone(t *testing.T, s *server) {
 // interest waits until the stream has its consumer: what comes before is kept for nobody.
 func interest(t *testing.T, s *server, stream string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := rig.Poll(ctx, "the consumer of "+stream, func() (bool, error) {
 		c, err := s.js.Consumer(ctx, stream, "sluice")
@@ -227,7 +227,7 @@ func interest(t *testing.T, s *server, stream string) {
 // acknowledged waits until the server knows of all that it is through, and has deleted what it keeps no longer.
 func acknowledged(t *testing.T, s *server, prefix string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, stream := range []string{prefix + "_LIMITS", prefix + "_QUEUE", prefix + "_INTEREST"} {
 		err := rig.Poll(ctx, "the acknowledgements of "+stream, func() (bool, error) {

@@ -40,7 +40,7 @@ func subscribe(t *testing.T, url string) *received {
 	options := paho.NewClientOptions().AddBroker(url).SetClientID("subscriber").SetCleanSession(false).SetAutoReconnect(true).
 		SetConnectRetry(true).SetConnectRetryInterval(100 * time.Millisecond).SetMaxReconnectInterval(200 * time.Millisecond)
 	options.OnConnect = func(c paho.Client) {
-		if token := c.Subscribe("sluice/#", 1, func(_ paho.Client, m paho.Message) { have.add(m.Payload()) }); token.WaitTimeout(10*time.Second) && token.Error() == nil {
+		if token := c.Subscribe("sluice/#", 1, func(_ paho.Client, m paho.Message) { have.add(m.Payload()) }); token.WaitTimeout(time.Minute) && token.Error() == nil {
 			select {
 			case subscribed <- struct{}{}:
 			default:
@@ -50,7 +50,7 @@ func subscribe(t *testing.T, url string) *received {
 	client := paho.NewClient(options)
 	client.Connect()
 	t.Cleanup(func() { client.Disconnect(250) })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	select {
 	case <-subscribed:

@@ -41,7 +41,7 @@ func newStream(t *testing.T) *stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := rig.Poll(ctx, "the connection", func() (bool, error) { return conn.IsConnected(), nil }); err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func (s *stream) stored(t *testing.T) int {
 // read returns all that the stream has.
 func (s *stream) read(t *testing.T) *received {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	left := s.stored(t)
 	consumer, err := s.js.OrderedConsumer(ctx, "ALERTS", jetstream.OrderedConsumerConfig{})

@@ -54,7 +54,7 @@ func reading(read func() *received) func() int { return func() int { return read
 // arrive waits until n alerts have come.
 func arrive(t *testing.T, f *rig.Feed, have func() int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err := rig.Poll(ctx, "all alerts to arrive", func() (bool, error) { return have() >= f.Lines, f.Ended() })
 	if err != nil {

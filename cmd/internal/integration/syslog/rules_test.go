@@ -68,7 +68,7 @@ func TestRulesFireOnEveryClientsLines(t *testing.T) {
 				}
 				t.Run(client.name, func(t *testing.T) { // which may skip itself
 					client.send(t, s, lines)
-					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
 					if err := rig.Poll(ctx, "an alert of "+address, func() (bool, error) {
 						return found(t, in, rules.Scenario)[address], in.Ended()
