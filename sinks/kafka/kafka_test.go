@@ -65,7 +65,7 @@ func newSink(t *testing.T, c *kfake.Cluster, edit func(*Config)) *Sink {
 	t.Helper()
 	config := Default()
 	config.Brokers, config.AlertsTopic = c.ListenAddrs(), "alerts"
-	config.BatchTimeout = time.Millisecond
+	config.BatchTimeout, config.RequestTimeout = time.Millisecond, patience
 	if edit != nil {
 		edit(&config)
 	}

@@ -24,7 +24,7 @@ import (
 func newRaw(t *testing.T, c *kfake.Cluster, log *slog.Logger, edit func(*RawConfig)) *RawWriter {
 	t.Helper()
 	config := DefaultRaw()
-	config.Brokers, config.Topic = c.ListenAddrs(), "dead"
+	config.Brokers, config.Topic, config.RequestTimeout = c.ListenAddrs(), "dead", patience
 	if edit != nil {
 		edit(&config)
 	}
