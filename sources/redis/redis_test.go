@@ -137,8 +137,11 @@ func TestWhatAnEarlierRequestTookIsRead(t *testing.T) {
 			r.awaitRecords(1)
 			r.mu.Lock() // Emit waits
 			b.add("logs", 11, 12)
-			for b.pending() < 2 {
-				runtime.Gosched()
+			for limit := time.Now().Add(20 * time.Second); b.pending() < 2; runtime.Gosched() {
+				if time.Now().After(limit) {
+					r.mu.Unlock()
+					t.Fatal("the source does not ask for what comes")
+				}
 			}
 			b.add("logs", 12, 15)
 			taken, err := b.client.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "sluice", Consumer: "sluice", Streams: []string{"logs", ">"}, Count: 3, Block: -1}).Result()
