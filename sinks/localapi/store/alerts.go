@@ -237,7 +237,7 @@ func decided(d *decisions.Decision) Decided {
 
 // known returns the id under which an alert is kept, 0 for none.
 func (s *Store) known(id string) (n int64, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view(func(txn *badger.Txn) error {
 		item, err := txn.Get(named(keyUUID, id))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
@@ -259,7 +259,7 @@ func (s *Store) known(id string) (n int64, err error) {
 // Alert returns an alert, nil where there is none.
 func (s *Store) Alert(id int64) (*Alert, error) {
 	var a *Alert
-	err := s.db.View(func(txn *badger.Txn) error {
+	err := s.view(func(txn *badger.Txn) error {
 		item, err := txn.Get(key(keyAlert, id))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
@@ -343,7 +343,7 @@ func (s *Store) Alerts(yield func(*Alert) bool) error {
 
 // alertsUpTo returns the newest alerts whose ids are not above the last.
 func (s *Store) alertsUpTo(last int64, limit int) (page []*Alert, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix, o.Reverse, o.PrefetchSize = []byte{keyAlert}, true, limit
 		it := txn.NewIterator(o)

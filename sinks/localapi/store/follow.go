@@ -83,7 +83,7 @@ func (s *Store) Keys(page func([]decisions.Key) error) (seq int64, err error) {
 
 // Place returns what a follower has kept under its name, nil where it has kept nothing.
 func (s *Store) Place(follower string) (place []byte, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view(func(txn *badger.Txn) error {
 		item, err := txn.Get(named(keyFollower, follower))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil

@@ -131,7 +131,7 @@ func (s *Store) writeAlone(change func(txn *badger.Txn) error) error {
 // as many as one transaction takes, and the ids that are left. Nobody else
 // changes blocks that are there.
 func (s *Store) without(ids []int64) (changed []block, left []int64, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view(func(txn *badger.Txn) error {
 		it := newBlocks(txn)
 		defer it.Close()
 		var w blockWriter

@@ -75,7 +75,7 @@ func (s *Store) numbers() (last, behind int64, err error) {
 
 // blockBefore calls visit with the last block whose key is not above an id, if there is one.
 func (s *Store) blockBefore(id int64, visit func(first int64, ds []decisions.Decision) error) error {
-	return s.db.View(func(txn *badger.Txn) error {
+	return s.view(func(txn *badger.Txn) error {
 		it := newBlocks(txn)
 		defer it.Close()
 		first, ds, ok, err := it.before(id)

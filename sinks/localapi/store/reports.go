@@ -107,7 +107,7 @@ func (s *Store) report(r Reported, key []byte) (report []byte, err error) {
 	if r.At.IsZero() {
 		return nil, nil
 	}
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.view(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if err == nil {
 			report, err = item.ValueCopy(nil)

@@ -58,6 +58,8 @@ type Store struct {
 
 	update func(change func(txn *badger.Txn) error) error // the database's; tests have their own
 
+	reading sync.RWMutex // held by all that read the database, and to close it; taken after mu
+
 	forgetting sync.Mutex // one who forgets at a time; taken before mu
 
 	mu     sync.Mutex // one writer at a time
@@ -189,6 +191,8 @@ func (s *Store) Close() error {
 	if s.failed.Load() == nil {
 		err = s.settleBouncers()
 	}
+	s.reading.Lock() // an answer that was not over in time may be read still, of memory that would be gone
+	defer s.reading.Unlock()
 	if err = errors.Join(err, s.db.Close(), s.lock.Release()); err != nil {
 		return fmt.Errorf("closing the store of decisions: %w", err)
 	}
@@ -225,6 +229,13 @@ func (s *Store) fail(err error) error {
 // ErrTooLarge says that something is larger than what is kept. Whoever sends it again is told so again.
 var ErrTooLarge = errors.New("it is larger than what is kept")
 
+// view reads the database, which is not closed meanwhile. read must not call it again.
+func (s *Store) view(read func(txn *badger.Txn) error) error {
+	s.reading.RLock()
+	defer s.reading.RUnlock()
+	return s.db.View(read)
+}
+
 // scan calls visit with every key of a kind and its value, valid during the call.
 func (s *Store) scan(kind byte, visit func(key, value []byte) error) error {
 	return s.scanFrom(kind, []byte{kind}, visit)
@@ -232,7 +243,7 @@ func (s *Store) scan(kind byte, visit func(key, value []byte) error) error {
 
 // scanFrom is scan from a key on.
 func (s *Store) scanFrom(kind byte, from []byte, visit func(key, value []byte) error) error {
-	return s.db.View(func(txn *badger.Txn) error {
+	return s.view(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix, o.PrefetchSize = []byte{kind}, 1000
 		it := txn.NewIterator(o)

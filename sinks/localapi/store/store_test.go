@@ -1,10 +1,12 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -434,4 +436,34 @@ func sequence(n int64) iter.Seq[int64] {
 		for i := int64(1); i <= n && yield(i); i++ {
 		}
 	}
+}
+
+// TestAStoreIsClosedBehindWhoReadsIt closes it during a reading, which goes on to its end; the next is refused.
+func TestAStoreIsClosedBehindWhoReadsIt(t *testing.T) {
+	w := newWorld(t, nil)
+	w.add("one")
+	w.add("two")
+	closed := make(chan error, 1)
+	n := 0
+	err := w.scan(keyAlert, func(_, value []byte) error {
+		if n++; n == 1 {
+			go func() { closed <- w.Store.Close() }()
+			for range 1_000_000 { // where it does not wait, it is over by then
+				if runtime.Gosched(); len(closed) > 0 {
+					return errors.New("it is closed during a reading")
+				}
+			}
+		}
+		return json.Unmarshal(value, &Alert{})
+	})
+	if err != nil || n != 2 {
+		t.Errorf("%d alerts are read, %v", n, err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if err := w.Alerts(func(*Alert) bool { return true }); err == nil {
+		t.Error("it is read when it is closed")
+	}
+	w.open() // which is closed in the end
 }
