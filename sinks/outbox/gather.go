@@ -48,26 +48,27 @@ func (g *gatherer) patience() <-chan time.Time {
 	return g.timer
 }
 
-// gathers tells whether what waits is to wait for more. A batch that failed
-// waits no more, and none does once the outbox drains.
-func (l *lane) gathers() bool {
+// gathers tells whether what waits is to wait for more, or that nothing waits.
+// If not, end is behind what that was told of: what is counted a moment later has
+// not waited. A batch that failed waits no more, and none does once the outbox drains.
+func (l *lane) gathers() (end uint64, yes bool) {
 	g := l.gather
 	if g == nil || l.again != 0 || l.drain == nil {
-		return false
+		return l.again, false
 	}
 	want, wait := g.sink.Batch()
 	l.d.mu.Lock()
-	waiting, bytes := l.waiting, l.bytes
+	waiting, bytes, counted, pos := l.waiting, l.bytes, l.d.counted, l.pos
 	l.d.mu.Unlock()
 	// With half of the quota gathered, the sink's own wishes must not make the sources wait.
 	if waiting == 0 || waiting >= want || bytes >= min(batchBytes, l.d.opts.Quota/2) || g.over {
 		g.timer, g.over = nil, false
-		return false
+		return counted, counted <= pos
 	}
 	if g.timer == nil {
 		g.timer = l.d.opts.Clock.After(wait)
 	}
-	return true
+	return 0, true
 }
 
 // fill adds to a batch what follows it, up to the size that the sink wants,

@@ -92,6 +92,40 @@ func TestABatchIsNoLongerThanWhatIsHeldAtOnce(t *testing.T) {
 	})
 }
 
+// TestWhatComesBehindTheLookAtWhatWaitsHasNotWaited has alerts come between the
+// look at what waits, which is nothing, and the reading of it.
+func TestWhatComesBehindTheLookAtWhatWaitsHasNotWaited(t *testing.T) {
+	for _, before := range []Item{{}, alert("for b", "b")} {
+		synctest.Test(t, func(t *testing.T) {
+			log, a, b := newFakeLog(), &fakeBatcher{fakeSink: fakeSink{name: "a"}, want: 100, wait: time.Minute}, &fakeSink{name: "b"}
+			d, err := New(Options{Log: log, Sinks: []Target{{Sink: a, OnFull: Block}, {Sink: b, OnFull: Block}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			comes := func(items ...Item) {
+				d.Release(log.add(t, items...))
+				if _, err := d.tally(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if before.Alert != nil {
+				comes(before)
+			}
+			l := d.lanes[0]
+			end, gathers := l.gathers()
+			comes(alerts(1, 40)...)
+			if !gathers {
+				if batch, err := l.read(end); batch != nil || err != nil {
+					t.Errorf("%+v, %v", batch, err)
+				}
+			}
+			if _, gathers := l.gathers(); !gathers {
+				t.Error("what has come does not wait for more")
+			}
+		})
+	}
+}
+
 // TestSourcesDoNotWaitForABatchToGather has a quota that is smaller than a batch.
 func TestSourcesDoNotWaitForABatchToGather(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -120,10 +120,11 @@ func (l *lane) step(ctx context.Context) (idle, failed bool, err error) {
 	if l.settling != nil {
 		return l.settle(ctx)
 	}
-	if l.gathers() {
+	end, gathers := l.gathers()
+	if gathers {
 		return true, false, nil
 	}
-	b, err := l.read(l.again)
+	b, err := l.read(end)
 	if err != nil || b == nil {
 		return err == nil, false, err
 	}
