@@ -116,6 +116,16 @@ func (r *registry) put(ctx context.Context, path string, id identity) error {
 	return nil
 }
 
+// cut drops what is known of a path's files from a generation on, until one is
+// put in their place: a start that comes before that cuts them again.
+func (r *registry) cut(path string, generation int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k := r.paths[path]; k != nil {
+		k.Files = slices.DeleteFunc(k.Files, func(id identity) bool { return id.Generation >= generation })
+	}
+}
+
 // forget drops what is known of a path.
 func (r *registry) forget(path string) {
 	r.mu.Lock()

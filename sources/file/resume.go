@@ -24,6 +24,12 @@ func (t *tail) resume(files []identity, generation, begin int64, info os.FileInf
 	for _, id := range files[i:] {
 		if id.Generation != generation {
 			begin = 0
+			if id.Head == 0 {
+				// It was seen while it was empty: its place on the disk alone may by now be that of a file
+				// written later. So it is found as those are that nobody saw, by its name and time.
+				t.f.registry.cut(t.path, id.Generation)
+				break
+			}
 		}
 		c := id.find(t.path, begin)
 		if c == nil {

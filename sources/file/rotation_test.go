@@ -249,6 +249,27 @@ func TestRotationWhileNobodyLooksLosesAndRepeatsNothing(t *testing.T) {
 	}
 }
 
+// TestAFileSeenEmptyIsNotTakenForOneInItsPlace has a file seen before it has a line. Then
+// nobody looks, and a file written later gets its place on the disk.
+func TestAFileSeenEmptyIsNotTakenForOneInItsPlace(t *testing.T) {
+	l := live(t, nil)
+	l.write("a.log", lines(0, 2))
+	l.start(seen(0, 0, 0, 2))
+	l.rename("a.log", "a.log.1")
+	l.write("a.log", "")
+	l.look()
+	l.checkpoint()
+	l.end()
+	l.rename("a.log.1", "a.log.2")
+	l.write("a.log", lines(10, 2))
+	l.copyTo("a.log", "a.log.1")
+	l.truncate("a.log")
+	l.write("a.log", lines(20, 2))
+	l.start("")
+	l.sees("what was written while nobody looked", join(seen(1, 10, 10, 2), seen(2, 20, 20, 2)))
+	l.end()
+}
+
 func TestRotationAgainAndAgainBetweenTwoLooks(t *testing.T) {
 	l := live(t, nil)
 	l.write("a.log", lines(0, 1))
