@@ -21,6 +21,9 @@ func (t *tail) resume(files []identity, generation, begin int64, info os.FileInf
 	if files[i].Generation > generation { // of a state that is much older than the registry
 		t.anew("the file in which the state stands is long forgotten; those after it are read from their beginning")
 	}
+	if id := files[i]; id.Generation == generation && id.Head == 0 && begin == 0 && i > 0 && t.resumeBehind(files[i-1], generation, info) {
+		return
+	}
 	for _, id := range files[i:] {
 		if id.Generation != generation {
 			begin = 0
@@ -45,6 +48,23 @@ func (t *tail) resume(files []identity, generation, begin int64, info os.FileInf
 	}
 }
 
+// resumeBehind goes on where a state stands before the first line of a file that was empty when it was seen: with
+// those that rotation has made since the file before it, since its place on the disk alone does not tell which of them it is.
+// It is false when there are none: then it is the path's own.
+func (t *tail) resumeBehind(before identity, generation int64, current os.FileInfo) bool {
+	newest := before.find(t.path, 0)
+	if newest == nil {
+		return false
+	}
+	defer newest.close()
+	t.f.registry.cut(t.path, generation)
+	for i, c := range t.unseen(newest, current) {
+		c.generation = generation + int64(i)
+		t.next = append(t.next, c)
+	}
+	return len(t.next) > 0
+}
+
 // anew begins the path's file in a new generation, because of something lost.
 func (t *tail) anew(why string) {
 	t.generation++
@@ -53,14 +73,23 @@ func (t *tail) anew(why string) {
 	t.s.log.Warn(why, "path", t.path)
 }
 
-// between finds files that the path had after the newest that is known and before its current one,
-// while nobody looked: rotation gave them other names, and they were last written after that one.
+// between has files read that the path had after the newest that is known and before its current one.
 func (t *tail) between(ctx context.Context, newest *content, current os.FileInfo) error {
+	for _, c := range t.unseen(newest, current) {
+		if err := t.queue(ctx, c, newest.generation+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unseen opens files that the path had after the newest that is known and before its current one,
+// while nobody looked, the oldest first: rotation gave them other names, and they were last written after that one.
+func (t *tail) unseen(newest *content, current os.FileInfo) (found []*content) {
 	after := newest.info.ModTime()
 	if info, err := newest.file.Stat(); err == nil {
 		after = info.ModTime()
 	}
-	var found []*content
 	for name, home := range neighbours(t.path) {
 		info, err := os.Stat(name)
 		if err != nil || !rotated(home, name) || info.ModTime().Before(after) || os.SameFile(info, current) || t.f.owned(name, info) {
@@ -80,12 +109,7 @@ func (t *tail) between(ctx context.Context, newest *content, current os.FileInfo
 	slices.SortFunc(found, func(a, b *content) int {
 		return cmp.Or(a.info.ModTime().Compare(b.info.ModTime()), cmp.Compare(b.file.Name(), a.file.Name()))
 	})
-	for _, c := range found {
-		if err := t.queue(ctx, c, newest.generation+1); err != nil {
-			return err
-		}
-	}
-	return nil
+	return found
 }
 
 // had tells whether a file is one that the path had, or a copy of one, such as a compressed one beside it.

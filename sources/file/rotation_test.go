@@ -252,22 +252,34 @@ func TestRotationWhileNobodyLooksLosesAndRepeatsNothing(t *testing.T) {
 // TestAFileSeenEmptyIsNotTakenForOneInItsPlace has a file seen before it has a line. Then
 // nobody looks, and a file written later gets its place on the disk.
 func TestAFileSeenEmptyIsNotTakenForOneInItsPlace(t *testing.T) {
-	l := live(t, nil)
-	l.write("a.log", lines(0, 2))
-	l.start(seen(0, 0, 0, 2))
-	l.rename("a.log", "a.log.1")
-	l.write("a.log", "")
-	l.look()
-	l.checkpoint()
-	l.end()
-	l.rename("a.log.1", "a.log.2")
-	l.write("a.log", lines(10, 2))
-	l.copyTo("a.log", "a.log.1")
-	l.truncate("a.log")
-	l.write("a.log", lines(20, 2))
-	l.start("")
-	l.sees("what was written while nobody looked", join(seen(1, 10, 10, 2), seen(2, 20, 20, 2)))
-	l.end()
+	older, newer := seen(1, 10, 10, 2), seen(2, 20, 20, 2)
+	for _, c := range []struct {
+		name        string
+		look        func(l *life)
+		start, then string
+	}{
+		{"the state stands before it", func(l *life) { l.look() }, "", join(older, newer)},
+		{"the state stands in it", func(l *life) { l.sees("nothing yet", "") }, older, newer},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := live(t, nil)
+			l.write("a.log", lines(0, 2))
+			l.start(seen(0, 0, 0, 2))
+			l.rename("a.log", "a.log.1")
+			l.write("a.log", "")
+			c.look(l)
+			l.checkpoint()
+			l.end()
+			l.rename("a.log.1", "a.log.2")
+			l.write("a.log", lines(10, 2))
+			l.copyTo("a.log", "a.log.1")
+			l.truncate("a.log")
+			l.write("a.log", lines(20, 2))
+			l.start(c.start)
+			l.sees("what was written while nobody looked", c.then)
+			l.end()
+		})
+	}
 }
 
 func TestRotationAgainAndAgainBetweenTwoLooks(t *testing.T) {
