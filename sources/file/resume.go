@@ -27,9 +27,9 @@ func (t *tail) resume(files []identity, generation, begin int64, info os.FileInf
 	for _, id := range files[i:] {
 		if id.Generation != generation {
 			begin = 0
-			if id.Head == 0 {
+			if id.Head == 0 && len(t.next) > 0 {
 				// It was seen while it was empty: its place on the disk alone may by now be that of a file
-				// written later. So it is found as those are that nobody saw, by its name and time.
+				// written later. So it is found as those are that nobody saw, by its name and time behind the one before it.
 				t.f.registry.cut(t.path, id.Generation)
 				break
 			}

@@ -282,6 +282,25 @@ func TestAFileSeenEmptyIsNotTakenForOneInItsPlace(t *testing.T) {
 	}
 }
 
+// TestAFileSeenEmptyIsFoundByItsPlaceWhereTheOneBeforeIsGone has no other file to tell by what came since.
+func TestAFileSeenEmptyIsFoundByItsPlaceWhereTheOneBeforeIsGone(t *testing.T) {
+	l := live(t, nil)
+	l.write("a.log", lines(0, 2))
+	l.start(seen(0, 0, 0, 2))
+	l.rename("a.log", "a.log.1")
+	l.write("a.log", "")
+	l.look()
+	l.checkpoint()
+	l.end()
+	l.remove("a.log.1")
+	l.write("a.log", lines(10, 2))
+	l.rename("a.log", "a.log.1")
+	l.write("a.log", lines(20, 2))
+	l.start(seen(1, 10, 10, 2))
+	l.sees("the path's own", seen(2, 20, 20, 2))
+	l.end()
+}
+
 func TestRotationAgainAndAgainBetweenTwoLooks(t *testing.T) {
 	l := live(t, nil)
 	l.write("a.log", lines(0, 1))
